@@ -1,0 +1,92 @@
+"""What the service can do: one file per action, file name = action name. The folder is the registry."""
+
+import pkgutil
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Literal
+
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from shared.record import Result
+from shared.world import World
+
+type SecretName = Annotated[str, StringConstraints(pattern=r"^\$\{[A-Z][A-Z0-9_]*\}$")]
+"""A secret as configuration holds it: `${NAME}`, never the value."""
+
+type Severity = Literal["good", "info", "warning", "bad"]
+type Language = Literal["en", "ja"]
+
+
+class Link(Struct, frozen=True):
+    text: str
+    url: str
+
+
+class Fact(Struct, frozen=True):
+    name: str
+    value: str
+
+
+class Note(Struct, frozen=True):
+    """A message, rendered, before a channel gives it its shape. `short` fits one SMS; `table` is for metrics."""
+
+    title: str
+    text: str
+    short: str
+    severity: Severity
+    language: Language
+    facts: tuple[Fact, ...] = ()
+    table: tuple[Fact, ...] = ()
+    code: str = ""
+    """Verbatim text, such as the error of a failed run."""
+    links: tuple[Link, ...] = ()
+
+
+class Params(BaseModel):
+    """What a rule says to an action. Strings may be templates in the rule; here they are rendered and checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Channel(Params):
+    """Parameters of an action that tells people: `perform` renders `template` in `language` into `note`."""
+
+    template: str = ""
+    language: Language = "en"
+    note: Note | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an action may know beside its parameters. `again`: an earlier try may have had its effect already."""
+
+    key: str
+    world: World
+    cause: Mapping[str, str]
+    """Dot-free tags that say why: event, rule, depth. For everything we start."""
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Action[P: Params]:
+    """`example` is shown in the docs and run by the contract test. `idempotent`: the far side makes twice the same as
+    once under our key, so that a repetition needs no warning.
+    """
+
+    example: P
+    run: Callable[[P, Context], Awaitable[Result]]
+    idempotent: bool
+    summary: str
+
+
+@cache
+def discover() -> Mapping[str, Action[Params]]:
+    """Every action of the folder by its name."""
+    found: dict[str, Action[Params]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            found[module.name] = import_module(f"{__name__}.{module.name}").ACTION
+    return found

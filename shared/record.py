@@ -1,0 +1,159 @@
+"""The record: the stored account of an event with its decisions, actions and results."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct, field, to_builtins
+
+from shared.events import Event, Run
+
+type EventStatus = Literal["waiting", "deciding", "decided", "refused", "failed"]
+"""`waiting` is only for the shortest time; `deciding` waits for a lookup; `failed` could not be decided and waits for a
+replay; `refused` could not be read."""
+
+type IntentStatus = Literal["waiting", "running", "retrying", "done", "refused", "failed", "held"]
+"""`refused`: the far side said never; `failed`: every attempt is used up; `held`: a guard said no. These and `done` are
+final until somebody replays."""
+
+FINAL: frozenset[IntentStatus] = frozenset({"done", "refused", "failed", "held"})
+
+
+class Job(Struct, frozen=True, omit_defaults=True):
+    """What a lookup told about a run: `duration` in seconds, times in RFC 3339, `error` the text of a failed run."""
+
+    status: str | None = None
+    name: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    duration: float | None = None
+    compute: str | None = None
+    studio_url: str | None = None
+    is_child: bool | None = None
+    parent: str | None = None
+
+
+class Facts(Struct, frozen=True, omit_defaults=True):
+    """What was looked up about an event. None: not asked. `unknown`: asked, and the far side could not say; by lookup
+    name, the reason.
+    """
+
+    metrics: dict[str, float] | None = None
+    job: Job | None = None
+    unknown: dict[str, str] = field(default_factory=dict)
+
+
+type Lookup = Literal["metrics", "job"]
+
+
+class Checked(Struct, frozen=True, omit_defaults=True):
+    """One line of a rule held against an event. `actual` is None when the value is missing (`present` tells)."""
+
+    path: str
+    expected: str
+    actual: object = None
+    present: bool = False
+    held: bool = False
+    note: str = ""
+
+
+class Intent(Struct, frozen=True, omit_defaults=True):
+    """One effect a rule asks for. `key` is the same for every delivery; `params` may hold templates, never secrets."""
+
+    key: str
+    event: str
+    """The id of the event's record."""
+    rule: str
+    action: str
+    params: dict[str, object]
+
+
+class Verdict(Struct, frozen=True, omit_defaults=True):
+    """One rule that matched (or waits for a lookup, or was not reached because of a `stop`)."""
+
+    rule: str
+    file: str
+    outcome: Literal["matched", "undecided", "stopped"]
+    checked: tuple[Checked, ...] = ()
+    intents: tuple[str, ...] = ()
+    by: str = ""
+    """For `stopped`: the rule that ended it."""
+
+
+class Decision(Struct, frozen=True, omit_defaults=True):
+    """What the rules say to do about one event. `considered`: how many rules were in force; `needs`: lookups that the
+    undecided rules wait for.
+    """
+
+    config: str
+    considered: int
+    verdicts: tuple[Verdict, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    needs: tuple[Lookup, ...] = ()
+
+
+class Attempt(Struct, frozen=True, omit_defaults=True):
+    """One try. `uncertain`: the effect may have happened although this try did not see it."""
+
+    at: datetime
+    outcome: Literal["done", "later", "refused", "failed", "held", "started"]
+    note: str = ""
+    uncertain: bool = False
+
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """What an action did, in words, with a link for people and values for rules and pages."""
+
+    said: str
+    link: str | None = None
+    values: dict[str, object] = field(default_factory=dict)
+
+
+class IntentRecord(Struct, frozen=True, omit_defaults=True):
+    intent: Intent
+    status: IntentStatus
+    at: datetime
+    attempts: tuple[Attempt, ...] = ()
+    result: Result | None = None
+    maybe_twice: bool = False
+    """May have been sent twice: an earlier try ended without an answer, and the far side does not know our key."""
+
+
+class EventRecord(Struct, frozen=True, omit_defaults=True):
+    """The account of one event. `event` is None and `bytes` holds what came for an event that was refused."""
+
+    id: str
+    received: datetime
+    status: EventStatus
+    event: Event | None = None
+    decision: Decision | None = None
+    facts: Facts | None = None
+    deliveries: int = 1
+    refusal: str = ""
+    bytes: str = ""
+    replays: int = 0
+
+
+def run_of(event: Event, facts: Facts) -> Run | None:
+    """The event's run, with what a lookup added about its family."""
+    run, job = event.run, facts.job
+    if run is None or job is None or run.is_child is not None:
+        return run
+    return Run(run.id, run.type, run.status, run.experiment, job.is_child, job.parent)
+
+
+def view(event: Event, facts: Facts) -> dict[str, object]:
+    """The event as rules, templates and people see it: nested plain values, what was looked up included.
+
+    A value that is missing is absent from the tables, never null.
+    """
+    seen: dict[str, object] = to_builtins(event)
+    run = run_of(event, facts)
+    if run is not None:
+        seen["run"] = to_builtins(run)
+    if facts.metrics is not None:
+        seen["metrics"] = dict(facts.metrics)
+    if facts.job is not None:
+        seen["job"] = to_builtins(facts.job)
+    return seen

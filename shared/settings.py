@@ -1,0 +1,96 @@
+"""Settings: the one place that reads the environment. Names are those of the contract."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shared.errors import PermanentError
+
+WORK_QUEUE: Final = "switchyard-work"
+"""Messages of our own: events that arrived, decisions that wait, intents to do."""
+
+INTAKE_QUEUE: Final = "switchyard-events"
+"""Filled by Event Grid itself: the keyless, buffered way in."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults are the public cloud; sovereign clouds and the simulated Azure set them."""
+
+    config: str = "config"
+    public_url: str = "http://localhost:7071"
+    signing_key: str = ""
+    resource_manager: str = "https://management.azure.com"
+    monitor: str = "https://metrics.monitor.azure.com"
+    logs: str = "https://api.loganalytics.io/v1"
+    authority: str = "https://login.microsoftonline.com"
+    acs_endpoint: str = ""
+    acs_sender: str = ""
+    sms_from: str = ""
+    smtp_url: str = ""
+    github_api: str = "https://api.github.com"
+    devops: str = "https://dev.azure.com"
+    synapse_suffix: str = "dev.azuresynapse.net"
+    studio: str = "https://ml.azure.com"
+    storage: str = ""
+    """Connection string or account name (AzureWebJobsStorage, or AzureWebJobsStorage__accountName)."""
+    client_id: str = ""
+    """Of the user-assigned identity; empty: the default chain of azure-identity."""
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Settings":
+        """From the environment. An empty variable counts as absent."""
+        names = {
+            "config": "SWITCHYARD_CONFIG",
+            "public_url": "SWITCHYARD_PUBLIC_URL",
+            "signing_key": "SWITCHYARD_SIGNING_KEY",
+            "resource_manager": "AZURE_RESOURCE_MANAGER_URL",
+            "monitor": "AZURE_MONITOR_URL",
+            "logs": "AZURE_LOGS_URL",
+            "authority": "AZURE_AUTHORITY_HOST",
+            "acs_endpoint": "ACS_ENDPOINT",
+            "acs_sender": "ACS_EMAIL_SENDER",
+            "sms_from": "ACS_SMS_FROM",
+            "smtp_url": "SMTP_URL",
+            "github_api": "GITHUB_API_URL",
+            "devops": "AZURE_DEVOPS_URL",
+            "synapse_suffix": "SYNAPSE_DEV_SUFFIX",
+            "studio": "AZURE_ML_STUDIO_URL",
+            "storage": "AzureWebJobsStorage",
+            "client_id": "AZURE_CLIENT_ID",
+        }
+        found = {field: environ[name] for field, name in names.items() if environ.get(name)}
+        if "storage" not in found and environ.get("AzureWebJobsStorage__accountName"):
+            found["storage"] = environ["AzureWebJobsStorage__accountName"]
+        urls = (
+            "public_url",
+            "resource_manager",
+            "monitor",
+            "logs",
+            "authority",
+            "acs_endpoint",
+            "github_api",
+            "studio",
+        )
+        for field in urls:
+            if field in found:
+                found[field] = found[field].rstrip("/")
+        return cls(**found)
+
+
+class Secrets:
+    """Secrets by name, from the environment (on Azure: Key Vault references)."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __call__(self, name: str) -> str:
+        value = self._environ.get(name)
+        if not value:
+            raise PermanentError(
+                f"the setting {name} is not there: set it in the environment, or as a Key Vault reference"
+            )
+        return value
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"

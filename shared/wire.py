@@ -1,0 +1,102 @@
+"""Text <-> values, checked: what travels on the queue. The reader of a message may be a newer version than its writer."""
+
+import base64
+import zlib
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from shared.errors import PermanentError
+from shared.events import Event
+
+LIMIT: Final = 45_000
+"""Bytes of text a storage queue takes (64 KiB after base64), less a margin."""
+
+
+class Arrived(msgspec.Struct, frozen=True, tag="arrived", omit_defaults=True):
+    """An event that was read at the door; nothing is decided yet."""
+
+    event: Event
+    received: datetime
+
+
+class Unread(msgspec.Struct, frozen=True, tag="unread", omit_defaults=True):
+    """Something that could not be read as an event, with its bytes in base64."""
+
+    bytes: str
+    reason: str
+    received: datetime
+
+
+class Decide(msgspec.Struct, frozen=True, tag="decide", omit_defaults=True):
+    """The rules of this record that wait for a lookup, or (`afresh`) all of them because somebody replays it."""
+
+    record: str
+    attempt: int = 0
+    afresh: bool = False
+
+
+class Perform(msgspec.Struct, frozen=True, tag="perform", omit_defaults=True):
+    """One intent to do. `attempt` counts the tries that asked for another."""
+
+    key: str
+    attempt: int = 0
+
+
+class Packed(msgspec.Struct, frozen=True, tag="packed", omit_defaults=True):
+    """A message too long for a queue: part `n` of `of`, compressed, in base64. `digest` names the whole."""
+
+    digest: str
+    n: int
+    of: int
+    body: str
+
+
+type Message = Arrived | Unread | Decide | Perform | Packed
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Arrived | Unread | Decide | Perform | Packed)
+
+
+def dump(value: object) -> str:
+    """JSON of one of our values."""
+    return _encoder.encode(value).decode()
+
+
+def load[T](kind: type[T], text: str | bytes) -> T:
+    """One of our values, checked; PermanentError, saying where it is not one."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
+        raise PermanentError(f"not a {kind.__name__}: {error}") from error
+
+
+def pack(message: Message) -> list[str]:
+    """The texts to put on the queue: one, or several parts where the message is longer than a queue takes."""
+    text = _encoder.encode(message)
+    if len(text) <= LIMIT:
+        return [text.decode()]
+    body = base64.b64encode(zlib.compress(text, 6)).decode()
+    digest, size = sha256(text).hexdigest()[:32], LIMIT - 200
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return [dump(Packed(digest, n, len(parts), part)) for n, part in enumerate(parts)]
+
+
+def unpack(text: str | bytes) -> Message:
+    """One message off the queue. Raises PermanentError for what none of our versions wrote."""
+    try:
+        message = _decoder.decode(text)
+    except msgspec.MsgspecError as error:
+        raise PermanentError(f"not a message of ours: {error}") from error
+    return join([message.body]) if isinstance(message, Packed) and message.of == 1 else message
+
+
+def join(bodies: Sequence[str]) -> Message:
+    """The message whose parts these are, in order."""
+    try:
+        return unpack(zlib.decompress(base64.b64decode("".join(bodies))))
+    except (ValueError, zlib.error) as error:
+        raise PermanentError(f"parts that make no message: {error}") from error

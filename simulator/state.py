@@ -1,0 +1,111 @@
+"""What every part of the simulated Azure shares: a clock, chance, faults on demand, and the inbox."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+type Channel = Literal["teams", "email", "sms", "github", "webhook", "job"]
+
+
+class Clock:
+    """Simulated time: runs `rate` times as fast as the wall, or stands still (rate 0) and is moved by hand."""
+
+    def __init__(self, rate: float = 60, start: datetime | None = None) -> None:
+        self.rate = rate
+        self._start = start or datetime.now(UTC)
+        self._wall = time.monotonic()
+        self._moved = 0.0
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=(time.monotonic() - self._wall) * self.rate + self._moved)
+
+    def advance(self, seconds: float) -> None:
+        self._moved += seconds
+
+    async def until(self, moment: datetime) -> None:
+        """Waits, in small steps of the wall clock, until simulated time has reached `moment`."""
+        while (left := (moment - self.now()).total_seconds()) > 0:
+            await asyncio.sleep(min(0.25, left / self.rate) if self.rate else 0.01)
+
+
+@dataclass
+class Fault:
+    """The next `times` requests to `where` (for example `teams`, `arm`, `sms`, `github`, `eventgrid`) go wrong.
+
+    `how`: an HTTP status to answer with, "drop" (the connection breaks before anything happened) or "lost answer"
+    (the effect happens, then the connection breaks).
+    """
+
+    where: str
+    how: int | Literal["drop", "lost answer"]
+    times: int = 1
+    retry_after: int | None = None
+
+
+@dataclass
+class Received:
+    """One thing that arrived in the simulated world. `problem`: why the real service would have refused or dropped it."""
+
+    n: int
+    at: datetime
+    channel: Channel
+    to: str
+    title: str
+    payload: object
+    key: str | None = None
+    problem: str | None = None
+
+
+class Inbox:
+    """What was received, newest last; the oldest go beyond `keep`."""
+
+    def __init__(self, now: Callable[[], datetime], keep: int = 5000) -> None:
+        self._now = now
+        self._kept: deque[Received] = deque(maxlen=keep)
+        self._count = 0
+
+    def add(
+        self,
+        channel: Channel,
+        to: str,
+        title: str,
+        payload: object,
+        *,
+        key: str | None = None,
+        problem: str | None = None,
+    ) -> Received:
+        self._count += 1
+        received = Received(self._count, self._now(), channel, to, title, payload, key, problem)
+        self._kept.append(received)
+        return received
+
+    def all(self, channel: Channel | None = None) -> Sequence[Received]:
+        return [received for received in self._kept if channel in {None, received.channel}]
+
+    def get(self, n: int) -> Received | None:
+        return next((received for received in self._kept if received.n == n), None)
+
+
+@dataclass
+class Simulated:
+    """`base`: https://localhost:PORT, where everything answers; `plain`: http://localhost:PORT for people and control."""
+
+    base: str
+    plain: str
+    clock: Clock
+    inbox: Inbox
+    chance: random.Random = field(default_factory=lambda: random.Random(7))
+    faults: list[Fault] = field(default_factory=list)
+
+    def fault(self, where: str) -> Fault | None:
+        """Takes the next fault for this place, if one is set."""
+        for fault in self.faults:
+            if fault.where == where and fault.times > 0:
+                fault.times -= 1
+                return fault
+        return None
