@@ -20,7 +20,7 @@ check: $(READY)
 	$(BIN)/switchyard check config
 
 bench: $(READY)
-	$(BIN)/python bench/e2e.py
+	$(BIN)/python -m bench.e2e
 
 $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
 	@sh bootstrap.sh $(VENV)

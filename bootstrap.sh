@@ -33,7 +33,7 @@ rm -rf "$venv"
 pinned=$(sed -n 's/^uv==\([^ ;\\]*\).*/uv==\1/p' requirements-dev.txt)
 "$venv/bin/python" -m pip install -q --disable-pip-version-check "$pinned" ||
   { echo "pip could not install $pinned: is the package registry within reach?" >&2; exit 1; }
-VIRTUAL_ENV=$(pwd)/$venv "$venv/bin/uv" pip install -q --require-hashes -r requirements-dev.txt ||
+VIRTUAL_ENV=$(pwd)/$venv "$venv/bin/uv" pip install -q --compile-bytecode --require-hashes -r requirements-dev.txt ||
   { echo "The locked packages of requirements-dev.txt could not be installed: the line above says which and why." >&2; exit 1; }
 VIRTUAL_ENV=$(pwd)/$venv "$venv/bin/uv" pip install -q --no-deps -e . ||
   { echo "The project itself could not be installed into $venv: the line above says why." >&2; exit 1; }

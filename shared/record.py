@@ -47,6 +47,17 @@ class Facts(Struct, frozen=True, omit_defaults=True):
 type Lookup = Literal["metrics", "job"]
 
 
+def combined(old: Facts | None, new: Facts) -> Facts:
+    """All that two lookups told; the newer word where both speak, and "unknown" only for what neither could say."""
+    if old is None:
+        return new
+    metrics = old.metrics if new.metrics is None else new.metrics
+    job = old.job if new.job is None else new.job
+    known = {name for name, fact in (("metrics", metrics), ("job", job)) if fact is not None}
+    unknown = {name: reason for name, reason in (old.unknown | new.unknown).items() if name not in known}
+    return Facts(metrics, job, unknown)
+
+
 class Checked(Struct, frozen=True, omit_defaults=True):
     """One line of a rule held against an event. `actual` is None when the value is missing (`present` tells)."""
 
@@ -103,11 +114,15 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
-    """What an action did, in words, with a link for people and values for rules and pages."""
+    """What an action did, in words, with a link for people and values for rules and pages.
+
+    `maybe_twice`: whether the effect may have happened twice, where the action knows better than the journal.
+    """
 
     said: str
     link: str | None = None
     values: dict[str, object] = field(default_factory=dict)
+    maybe_twice: bool | None = None
 
 
 class IntentRecord(Struct, frozen=True, omit_defaults=True):

@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from shared.errors import PermanentError
-from shared.events import Event
+from shared.events import Event, parse
 
 LIMIT: Final = 45_000
 """Bytes of text a storage queue takes (64 KiB after base64), less a margin."""
@@ -100,3 +100,16 @@ def join(bodies: Sequence[str]) -> Message:
         return unpack(zlib.decompress(base64.b64decode("".join(bodies))))
     except (ValueError, zlib.error) as error:
         raise PermanentError(f"parts that make no message: {error}") from error
+
+
+def arrived(envelope: Mapping[str, object], received: datetime) -> list[str]:
+    """The messages for one envelope at the door: an event, or what can't be read as one, with its bytes."""
+    try:
+        return pack(Arrived(parse(envelope), received))
+    except PermanentError as error:
+        return unread(_encoder.encode(envelope), str(error), received)
+
+
+def unread(raw: bytes, reason: str, received: datetime) -> list[str]:
+    """The messages for something that is no event."""
+    return pack(Unread(base64.b64encode(raw).decode(), reason, received))

@@ -118,6 +118,10 @@ class GitHub(Protocol):
     async def token(self, repository: str) -> str:
         """A token that may dispatch in `owner/name`: of the GitHub App where one is set, else the configured one."""
 
+    @property
+    def api(self) -> str:
+        """Where the REST API is, without a slash at the end."""
+
 
 class Queue(Protocol):
     async def put(self, texts: Sequence[str], *, delay: float = 0) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,12 +25,16 @@ class Clock:
     def now(self) -> datetime:
         return self._start + timedelta(seconds=(time.monotonic() - self._wall) * self.rate + self._moved)
 
+    def turn(self, rate: float) -> None:
+        """From now on `rate` times as fast as the wall; the moment stays the same."""
+        self._start, self._wall, self._moved, self.rate = self.now(), time.monotonic(), 0.0, rate
+
     def advance(self, seconds: float) -> None:
         self._moved += seconds
 
     async def until(self, moment: datetime) -> None:
         """Waits, in small steps of the wall clock, until simulated time has reached `moment`."""
-        while (left := (moment - self.now()).total_seconds()) > 0:
+        while (left := (moment - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 (the clock can be moved by hand)
             await asyncio.sleep(min(0.25, left / self.rate) if self.rate else 0.01)
 
 
@@ -62,12 +67,13 @@ class Received:
 
 
 class Inbox:
-    """What was received, newest last; the oldest go beyond `keep`."""
+    """What was received, newest last; the oldest go beyond `keep`. The mail server adds from a thread of its own."""
 
     def __init__(self, now: Callable[[], datetime], keep: int = 5000) -> None:
         self._now = now
         self._kept: deque[Received] = deque(maxlen=keep)
         self._count = 0
+        self._lock = threading.Lock()
 
     def add(
         self,
@@ -79,16 +85,19 @@ class Inbox:
         key: str | None = None,
         problem: str | None = None,
     ) -> Received:
-        self._count += 1
-        received = Received(self._count, self._now(), channel, to, title, payload, key, problem)
-        self._kept.append(received)
+        with self._lock:
+            self._count += 1
+            received = Received(self._count, self._now(), channel, to, title, payload, key, problem)
+            self._kept.append(received)
         return received
 
     def all(self, channel: Channel | None = None) -> Sequence[Received]:
-        return [received for received in self._kept if channel in {None, received.channel}]
+        with self._lock:
+            kept = list(self._kept)
+        return [received for received in kept if channel in {None, received.channel}]
 
     def get(self, n: int) -> Received | None:
-        return next((received for received in self._kept if received.n == n), None)
+        return next((received for received in self.all() if received.n == n), None)
 
 
 @dataclass

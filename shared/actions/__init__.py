@@ -8,9 +8,11 @@ from importlib import import_module
 from typing import Annotated, Literal
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, InstanceOf, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 
-from shared.record import Result
+from shared.events import Event
+from shared.record import Facts, Result
 from shared.world import World
 
 type SecretName = Annotated[str, StringConstraints(pattern=r"^\$\{[A-Z][A-Z0-9_]*\}$")]
@@ -48,7 +50,8 @@ class Note(Struct, frozen=True):
 class Params(BaseModel):
     """What a rule says to an action. Strings may be templates in the rule; here they are rendered and checked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A template that is one expression keeps its number; where a string is asked for, its digits are meant.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 class Channel(Params):
@@ -56,7 +59,7 @@ class Channel(Params):
 
     template: str = ""
     language: Language = "en"
-    note: Note | None = None
+    note: SkipJsonSchema[InstanceOf[Note] | None] = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Context:
     world: World
     cause: Mapping[str, str]
     """Dot-free tags that say why: event, rule, depth. For everything we start."""
+    event: Event
+    facts: Facts
     again: bool = False
 
 

@@ -1,0 +1,133 @@
+"""`switchyard`: the command line. A command's module is imported when it runs, so that help and checks start at once."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from shared.cli.given import FailedError
+
+_LOCAL = "http://localhost:7071"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 well, 1 not, 2 (by argparse) misused."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(import_module(f"shared.cli.{arguments.module}").run(arguments))
+    except FailedError as error:
+        print(f"switchyard: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `switchyard events list | head`
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="switchyard", description="Event-driven MLOps automation for Azure Machine Learning."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _serve(commands.add_parser("serve", help="run the whole service on this machine"))
+    _check(commands.add_parser("check", help="validate a configuration folder"))
+    _explain(commands.add_parser("explain", help="say which rules an event matches, and why the others do not"))
+    _send(commands.add_parser("send", help="publish events"))
+    _events(commands.add_parser("events", help="look at the events of a running service, and replay them"))
+    return parser
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="serve")
+    _config(parser)
+    parser.add_argument(
+        "--port", type=_port, default=7071, help="of the Event Grid path, the API and the console (7071)"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".state/switchyard.db"),
+        metavar="FILE",
+        help="the SQLite file that keeps queue, journal and records (.state/switchyard.db)",
+    )
+    parser.add_argument("--simulate", action="store_true", help="add the simulated Azure, so that no account is needed")
+    parser.add_argument("--story", action="store_true", help="play the demonstration, then keep serving")
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="check")
+    parser.add_argument("config", nargs="?", type=Path, default=Path("config"), metavar="DIR", help="(config)")
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="explain")
+    parser.add_argument("event", metavar="EVENT.json", help="an event, or an array of them; - reads standard input")
+    _config(parser)
+    parser.add_argument("--at", metavar="TIME", help="as if the event had happened at this RFC 3339 time")
+    parser.add_argument(
+        "--facts",
+        type=Path,
+        metavar="FACTS.json",
+        help='what lookups would find: {"metrics": {"auc": 0.93}, "job": {"error": "…"}}; without it, rules that need one wait',
+    )
+    _json(parser)
+
+
+def _send(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="send")
+    parser.add_argument(
+        "files", nargs="+", metavar="EVENT.json", help="an event, or an array of them; - reads standard input"
+    )
+    parser.add_argument(
+        "--to",
+        default=_LOCAL,
+        metavar="URL",
+        help=f"a Switchyard host ({_LOCAL}), its Event Grid path, or the endpoint of an Event Grid topic",
+    )
+    parser.add_argument("--cloudevents", action="store_true", help="send in the CloudEvents 1.0 schema")
+    parser.add_argument(
+        "--fresh", action="store_true", help="give new ids and the present time, so that a sample counts again"
+    )
+    parser.add_argument(
+        "--key",
+        metavar="NAME",
+        default="EVENTGRID_KEY",
+        help="the environment variable with the topic's access key (EVENTGRID_KEY); where it is not set, azure-identity signs in",
+    )
+
+
+def _events(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("list", help="newest first")
+    listing.add_argument("--type", metavar="TYPE", help="only this type, such as RunCompleted")
+    listing.add_argument("--status", metavar="STATUS", help="only waiting, deciding, decided, refused or failed")
+    listing.add_argument("--since", metavar="TIME", help="only those received since this RFC 3339 time")
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (20)")
+    show = verbs.add_parser("show", help="one event, and what was done about it")
+    replay = verbs.add_parser("replay", help="decide again by the rules in force, and do what is not done yet")
+    for verb in (show, replay):
+        verb.add_argument("id", metavar="ID", help="of the record, or of the event")
+    for name, verb in {"list": listing, "show": show, "replay": replay}.items():
+        verb.set_defaults(module="events", verb=name)
+        verb.add_argument("--url", default=_LOCAL, help=f"of the service ({_LOCAL})")
+        _json(verb)
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, default=Path("config"), metavar="DIR", help="the configuration folder (config)"
+    )
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output and nothing else")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:  # noqa: PLR2004 (TCP)
+        raise ValueError
+    return port
+
+
+_port.__name__ = "port"  # argparse names the type in its message

@@ -1,0 +1,69 @@
+"""The real World's doors to the outside. Loading this loads no SDK: each is loaded by the first call that needs it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+
+from shared.cloud.communication import AcsMail, AcsSms
+from shared.cloud.credentials import Tokens, credential
+from shared.cloud.github import GitHubTokens
+from shared.cloud.http import AioHttp
+from shared.cloud.platform import AzureML
+from shared.cloud.smtp import SmtpMail
+from shared.errors import PermanentError
+from shared.settings import Settings
+from shared.world import Letter, Mail, Secret, Sms, Texted
+
+
+@dataclass(frozen=True)
+class Doors:
+    http: AioHttp
+    platform: AzureML
+    mail: Mail
+    sms: Sms
+    github: GitHubTokens
+
+    async def close(self) -> None:
+        await self.platform.close()
+        await self.http.close()
+
+
+def doors(settings: Settings, environ: Mapping[str, str], secret: Secret, config_folder: Path) -> Doors:
+    """What is not set up is there too, and says at its first use what to set."""
+    http = AioHttp()
+    tokens = Tokens(lambda: credential(settings, environ))
+    return Doors(
+        http=http,
+        platform=AzureML(settings, tokens, http, config_folder),
+        mail=_mail(settings, tokens, http),
+        sms=_sms(settings, tokens, http),
+        github=GitHubTokens(http, secret, settings.github_api, lambda: datetime.fromtimestamp(time(), UTC)),
+    )
+
+
+def _mail(settings: Settings, tokens: Tokens, http: AioHttp) -> Mail:
+    if settings.acs_endpoint and settings.acs_sender:
+        return AcsMail(settings.acs_endpoint, settings.acs_sender, tokens, http)
+    if settings.smtp_url:
+        return SmtpMail(settings.smtp_url, settings.acs_sender)
+    return _NoMail()
+
+
+def _sms(settings: Settings, tokens: Tokens, http: AioHttp) -> Sms:
+    if settings.acs_endpoint and settings.sms_from:
+        return AcsSms(settings.acs_endpoint, settings.sms_from, tokens, http)
+    return _NoSms()
+
+
+class _NoMail:
+    idempotent = True
+
+    async def send(self, letter: Letter, key: str) -> str:  # noqa: ARG002 (world.Mail)
+        raise PermanentError("mail is not set up: set ACS_ENDPOINT and ACS_EMAIL_SENDER, or SMTP_URL")
+
+
+class _NoSms:
+    async def send(self, to: object, text: str, key: str) -> list[Texted]:  # noqa: ARG002 (world.Sms)
+        raise PermanentError("SMS is not set up: set ACS_ENDPOINT and ACS_SMS_FROM")

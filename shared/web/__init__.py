@@ -1,0 +1,158 @@
+"""The console and the JSON API: one Starlette app, the same on both hosts. Nothing here needs JavaScript."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.errors import PermanentError, TemporaryError
+from shared.record import EventRecord
+from shared.web import api, asked, console
+from shared.web.asked import Unclear
+from shared.web.desk import Desk
+
+__all__ = ["Desk", "app"]
+
+_STATIC: Final = Path(__file__).parent / "static"
+_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # stricter would make browsers post our own form with `Origin: null`
+}
+
+
+def app(desk: Callable[[], Desk]) -> Starlette:
+    """`desk` is asked anew for each request: the service is built when the first one needs it."""
+
+    async def health(_request: Request) -> Response:
+        status, body = api.health(desk().loaded)
+        return api.answer(body, 503 if status == "red" else 200)
+
+    async def list_events(request: Request) -> Response:
+        page = await api.page(desk().world.store, asked.search(request.query_params))
+        events = [api.brief(record, intents) for record, intents in page.events]
+        return api.answer({"events": events, "next": page.following("/api/events")})
+
+    async def one_event(request: Request) -> Response:
+        record = await _record(desk(), request)
+        return api.answer(api.full(record, (await desk().world.store.intents([record.id]))[record.id]))
+
+    async def replay_event(request: Request) -> Response:
+        if asked.from_elsewhere(request.headers, silent=False):
+            raise HTTPException(
+                403, "another site's page asked for this replay: ask from the console or the command line"
+            )
+        record = await _record(desk(), request)
+        await _replay(desk(), record)
+        here = f"/api/events/{record.id}"
+        return api.answer({"id": record.id, "status": "accepted", "event": here}, 202, {"Location": here})
+
+    async def events_page(request: Request) -> Response:
+        return await console.events(desk(), request)
+
+    async def event_page(request: Request) -> Response:
+        return await console.event(desk(), request, await _record(desk(), request))
+
+    async def replay_form(request: Request) -> Response:
+        if asked.from_elsewhere(request.headers, silent=True):
+            raise HTTPException(403, "A replay is asked for by the button on the event's own page.")
+        record = await _record(desk(), request)
+        await _replay(desk(), record)
+        return RedirectResponse(f"/events/{record.id}?replayed=1", 303)
+
+    async def trouble(request: Request, error: Exception) -> Response:
+        return _trouble(request, error)
+
+    return Starlette(
+        routes=[
+            Route("/api/health", health),
+            Route("/api/events", list_events),
+            Route("/api/events/{id:path}/replay", replay_event, methods=["POST"]),
+            Route("/api/events/{id:path}", one_event),
+            Route("/", events_page),
+            Route("/events/{id:path}/replay", replay_form, methods=["POST"]),
+            Route("/events/{id:path}", event_page),
+            Route("/static/{name}", _static),
+        ],
+        middleware=[Middleware(_Guarded)],
+        exception_handlers=dict.fromkeys((HTTPException, Unclear, TemporaryError, Exception), trouble),
+    )
+
+
+@cache
+def _files() -> dict[str, tuple[bytes, str]]:
+    """Two small files, kept in memory: no thread and no open file is needed to answer with one."""
+    kinds = {".css": "text/css", ".svg": "image/svg+xml"}
+    return {path.name: (path.read_bytes(), kinds[path.suffix]) for path in _STATIC.iterdir()}
+
+
+async def _static(request: Request) -> Response:
+    found = _files().get(request.path_params["name"])
+    if found is None:
+        raise HTTPException(404)
+    return Response(found[0], headers={"Cache-Control": "max-age=86400"}, media_type=found[1])
+
+
+async def _record(desk: Desk, request: Request) -> EventRecord:
+    name = request.path_params["id"]
+    record = await desk.world.store.event(name)
+    if record is None:
+        raise HTTPException(404, f"no event has the id {name!r}: it never arrived, or its record is past its age")
+    return record
+
+
+async def _replay(desk: Desk, record: EventRecord) -> None:
+    try:
+        await desk.replay(record.id)
+    except PermanentError as error:
+        raise HTTPException(409, str(error)) from error
+
+
+def _trouble(request: Request, error: Exception) -> Response:
+    """An error as its reader wants it: problem+json below /api, a page elsewhere."""
+    path = request.url.path
+    headers: dict[str, str] = {}
+    match error:
+        case HTTPException():
+            status, detail = error.status_code, error.detail
+            headers = dict(error.headers or {})
+        case Unclear():
+            status, detail = 400, str(error)
+        case TemporaryError():
+            status, detail = 503, "the records are out of reach for the moment: try again"
+            headers = {"Retry-After": str(round(error.retry_after or 5))}
+        case _:
+            status, detail = 500, "the service failed to answer; its log says why"
+            headers = dict(_HEADERS)  # this answer is made outside the middleware
+    if status == 404 and detail == "Not Found":  # noqa: PLR2004 (HTTP)
+        detail = f"nothing is at {path}"
+    if status == 405 and detail == "Method Not Allowed":  # noqa: PLR2004 (HTTP)
+        detail = f"{path} does not take {request.method}; it takes {' or '.join(sorted(headers['Allow'].split(', ')))}"
+    if path == "/api" or path.startswith("/api/"):
+        return api.problem(status, detail, error.wrong if isinstance(error, Unclear) else (), headers)
+    return console.refusal(request, status, detail, headers)
+
+
+class _Guarded:
+    """Puts the same protective headers on every answer."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *added]}
+            await send(message)
+
+        await self._inner(scope, receive, guarded)

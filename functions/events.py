@@ -1,0 +1,65 @@
+"""Event Grid in -> messages on the queue. Within milliseconds, and no outside call."""
+
+from datetime import UTC, datetime
+from typing import List
+
+import azure.functions as func
+
+from shared.settings import INTAKE_QUEUE, WORK_QUEUE
+from shared.wire import arrived, unread
+
+bp = func.Blueprint()
+
+
+def envelope(event: func.EventGridEvent | func.CloudEvent) -> dict[str, object]:
+    """The envelope as it came. The worker has parsed the time already; everything else is as it was sent."""
+    if isinstance(event, func.CloudEvent):
+        sent = {
+            "specversion": event.specversion,
+            "id": event.id,
+            "source": event.source,
+            "type": event.type,
+            "subject": event.subject,
+            "time": event.time and event.time.isoformat(),
+            "data": event.get_json(),
+        }
+    else:
+        sent = {
+            "id": event.id,
+            "topic": event.topic,
+            "subject": event.subject,
+            "eventType": event.event_type,
+            "eventTime": event.event_time and event.event_time.isoformat(),
+            "data": event.get_json(),
+            "dataVersion": event.data_version,
+        }
+    return {name: value for name, value in sent.items() if value is not None}
+
+
+@bp.function_name("on_event")
+@bp.event_grid_trigger(arg_name="event")
+@bp.queue_output(arg_name="out", queue_name=WORK_QUEUE, connection="AzureWebJobsStorage")
+def on_event(event: func.EventGridEvent, out: func.Out[List[str]]) -> None:
+    out.set(arrived(envelope(event), datetime.now(UTC)))  # noqa: TID251 (the door: the time of arrival is read here)
+
+
+@bp.function_name("on_queued_event")
+@bp.queue_trigger(arg_name="message", queue_name=INTAKE_QUEUE, connection="AzureWebJobsStorage")
+@bp.queue_output(arg_name="out", queue_name=WORK_QUEUE, connection="AzureWebJobsStorage")
+def on_queued_event(message: func.QueueMessage, out: func.Out[List[str]]) -> None:
+    """The keyless way in: Event Grid fills a storage queue with its own identity."""
+    import msgspec
+
+    now, raw = datetime.now(UTC), message.get_body()  # noqa: TID251 (the door)
+    try:
+        sent = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        out.set(unread(raw, f"not JSON: {error}", now))
+        return
+    texts: List[str] = []
+    for one in sent if isinstance(sent, list) else [sent]:
+        if isinstance(one, dict):
+            texts += arrived(one, now)
+        else:
+            texts += unread(msgspec.json.encode(one), "not an event: expected a JSON object", now)
+    out.set(texts)

@@ -1,0 +1,28 @@
+"""The service behind the functions: built once a process, at the first use, so that indexing the app costs nothing."""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.service import Service
+
+_given: "list[Service]" = []
+
+
+def use(service: "Service") -> None:
+    """For the embedded host: it builds the service itself."""
+    _given[:] = [service]
+
+
+def service() -> "Service":
+    """The service of this process. On Azure it is built from the settings, with the real World."""
+    if not _given:
+        from shared.cloud.world import world
+
+        from shared.service import Service
+        from shared.settings import Secrets, Settings
+
+        environ = dict(os.environ)  # noqa: TID251 (this is the edge: settings are read here, once)
+        settings = Settings.of(environ)
+        _given.append(Service.of(world(settings, environ, Secrets(environ)), settings))
+    return _given[0]

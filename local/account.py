@@ -1,0 +1,115 @@
+"""The live account on the terminal: event -> rule -> action -> result, as it happens, with links."""
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from shared.events import Event
+from shared.record import Decision
+from shared.service import Told
+from shared.world import Clock
+
+_MARKS: Final = {
+    "done": "[green]✓[/]",
+    "later": "[yellow]…[/]",
+    "refused": "[red]✗[/]",
+    "failed": "[red]✗[/]",
+    "held": "[yellow]■[/]",
+}
+_INDENT: Final = " " * 10
+_QUIET: Final = 1.0
+"""Seconds after which a count of unwanted events is printed even if nothing else happens."""
+
+
+def subject(event: Event) -> str:
+    """What the event is about, in a few words."""
+    if event.drift and event.drift.monitor:
+        return f"{event.drift.monitor} {event.drift.signal or ''}".strip()
+    if event.run:
+        return event.run.id
+    if event.model and not event.endpoint:
+        return f"{event.model.name}:{event.model.version}"
+    if event.endpoint:
+        return event.endpoint.name
+    return (event.blob and event.blob.name) or event.subject or event.id
+
+
+def matched(decision: Decision) -> str:
+    """The rules, as a clause."""
+    hits = [verdict.rule for verdict in decision.verdicts if verdict.outcome == "matched"]
+    waiting = [verdict.rule for verdict in decision.verdicts if verdict.outcome == "undecided"]
+    said = [f"[bold]{escape(name)}[/]" for name in hits]
+    said += [f"{escape(name)} [dim]waits for {' and '.join(decision.needs)}[/]" for name in waiting]
+    return ", ".join(said) if said else f"[dim]no rule of {decision.considered} matched[/]"
+
+
+class Account:
+    """Prints what the service tells: each event that a rule wants has its line, each action its own. Events that no rule
+    wants are counted, and the count is printed when something else happens or nothing does for a moment.
+    """
+
+    def __init__(self, console: Console, base: str, clock: Clock) -> None:
+        self._console = console
+        self._base = base
+        self._clock = clock
+        self._unwanted: Counter[str] = Counter()
+        self._later: asyncio.TimerHandle | None = None
+
+    def __call__(self, told: Told) -> None:
+        record = told.record
+        if told.performed is not None:
+            self._action(told)
+        elif record.event is None:
+            self._line("[red]refused[/]", escape(record.refusal))
+        elif told.what == "again":
+            self._line(_head(record.event), "[dim]delivered again: taken in once, nothing to do[/]")
+        elif told.what == "taken in" and not (record.decision and record.decision.verdicts):
+            self._count(record.event)
+        else:
+            waited = " [dim]after the lookup[/]" if told.what == "decided" else ""
+            self._line(f"{_head(record.event)}{waited}", matched(record.decision) if record.decision else "")
+
+    def _count(self, event: Event) -> None:
+        self._unwanted[event.type] += 1
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_QUIET, self.flush)
+
+    def flush(self) -> None:
+        """Prints the count of what no rule wanted since the last line."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if self._unwanted:
+            kinds = ", ".join(f"{count} {escape(kind)}" for kind, count in self._unwanted.most_common())
+            self._unwanted.clear()
+            self._print(f"{self._now()}  [dim]{kinds}: on record, no rule wants them[/]")
+
+    def _now(self) -> str:
+        return f"[dim]{self._clock().astimezone():%H:%M:%S}[/]"
+
+    def _line(self, head: str, rest: str) -> None:
+        self.flush()
+        self._print(f"{self._now()}  {head}  → {rest}")
+
+    def _action(self, told: Told) -> None:
+        performed = told.performed
+        if performed is None or performed.claim is None:
+            return
+        self.flush()
+        intent = performed.claim.record.intent
+        link = f"[dim]{self._base}/events/{told.record.id}[/]"
+        mark = _MARKS.get(performed.outcome, " ")
+        self._print(
+            f"{_INDENT}{mark} {escape(intent.rule)} → [cyan]{intent.action}[/]: {escape(performed.note)}  {link}"
+        )
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+
+def _head(event: Event) -> str:
+    place = f" [dim]{escape(event.workspace)}[/]" if event.workspace else ""
+    return f"[bold cyan]{escape(event.type)}[/] {escape(subject(event))}{place}"

@@ -1,0 +1,96 @@
+"""`switchyard serve`: the embedded host until Ctrl-C, with the simulated Azure and its story where asked."""
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+
+import requests
+from rich.console import Console
+
+from local import simulated
+from local.account import Account
+from local.host import Host, listening, wall
+
+
+def serve(config: Path, port: int, state: Path, *, simulate: bool, story: bool) -> int:
+    """Serves until it is told to stop. The exit code."""
+    console = Console()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    base = os.environ.get("SWITCHYARD_PUBLIC_URL") or f"http://localhost:{port}"  # noqa: TID251 (the edge)
+    box = None
+    if simulate or story:
+        box = simulated.start(state.parent / "simulator")
+        os.environ.update(box.environment)  # noqa: TID251 (SDK clients read their trust from the environment)
+    environ = {**os.environ, "SWITCHYARD_PUBLIC_URL": base}  # noqa: TID251 (the edge)
+    try:
+        return asyncio.run(
+            _serve(config, port, state, environ, console=console, box=box, story=story), loop_factory=_loop()
+        )
+    except OSError as error:
+        console.print(
+            f"[red]Port {port} is not free[/] ({error.strerror}): stop what uses it, or take another with --port."
+        )
+        return 1
+    finally:
+        if box:
+            box.stop()
+
+
+def _loop() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows
+        return None
+    return uvloop.Loop
+
+
+async def _serve(
+    config: Path,
+    port: int,
+    state: Path,
+    environ: dict[str, str],
+    *,
+    console: Console,
+    box: simulated.Simulated | None,
+    story: bool,
+) -> int:
+    base = environ["SWITCHYARD_PUBLIC_URL"]
+    watched = console.is_terminal or box is not None  # nobody reads the account of a service that writes to a log file
+    listener = Account(console, base, wall) if watched else None
+    host = Host(config, state, environ, listener=listener, inbox=box.http if box else None)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with listening(host, port) as bound:
+        _welcome(console, host, base, simulated_too=box is not None)
+        if box:
+            door = f"http://127.0.0.1:{bound}/runtime/webhooks/eventgrid?functionName=on_event"
+            try:
+                await asyncio.to_thread(box.subscribe, door)
+                if story:
+                    await asyncio.to_thread(box.play)
+            except requests.RequestException as error:
+                console.print(f"[red]The simulated Event Grid refused the subscription:[/] {error}")
+        await stop.wait()
+        console.print("\nStopping: no new events are taken; what is under way is being finished.")
+    left = await host.stop()
+    console.print(f"{left} messages are left for the next start." if left else "Nothing is left over.")
+    return 0
+
+
+def _welcome(console: Console, host: Host, base: str, *, simulated_too: bool) -> None:
+    loaded = host.service.loaded
+    console.print(f"[bold]Switchyard[/] is serving at {base}   [dim](Ctrl-C stops it)[/]", highlight=False)
+    console.print(f"  console  {base}/", highlight=False)
+    if simulated_too:
+        console.print(
+            f"  inbox    {base}/inbox   [dim]what the simulated Teams, mail, SMS and GitHub received[/]",
+            highlight=False,
+        )
+    console.print(f"  rules    {len(loaded.rules)} in force, version {loaded.version}", highlight=False)
+    for problem in loaded.problems:
+        console.print(f"  [red]refused[/]  {problem}", highlight=False, soft_wrap=True)
+    console.print()

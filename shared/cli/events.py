@@ -1,0 +1,160 @@
+"""`switchyard events`: what a running service has on record."""
+
+import json
+import unicodedata
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import requests
+
+from shared.cli.given import FailedError, printable
+
+_MARKS: Final = {True: "✓", False: "✕"}
+
+
+def run(arguments: Namespace) -> int:
+    verbs = {"list": _list, "show": _show, "replay": _replay}
+    return verbs[arguments.verb](arguments)
+
+
+def _list(arguments: Namespace) -> int:
+    asked = {name: getattr(arguments, name) for name in ("limit", "type", "status", "since")}
+    found = _ask(
+        "GET", arguments.url, "/api/events", {name: value for name, value in asked.items() if value is not None}
+    )
+    if arguments.json:
+        _print_json(found)
+    elif not found["events"]:
+        print("no events")
+    else:
+        rows = [_row(event) for event in found["events"]]
+        _print_table([("RECEIVED", "RECORD", "STATUS", "TYPE", "SUBJECT", "MATCHED", "ACTIONS"), *rows])
+    return 0
+
+
+def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
+    event = record["event"] or {"type": "-", "subject": record["refusal"]}
+    counts = Counter((one["action"], one["status"]) for one in record["actions"])
+    done = ", ".join(f"{action} {status}{f' x{n}' if n > 1 else ''}" for (action, status), n in counts.items())
+    matched = str(len(record["matched"]))
+    return (_second(record["received"]), record["id"], record["status"], event["type"], event["subject"], matched, done)
+
+
+def _second(moment: str) -> str:
+    """Without the fraction that machines need."""
+    return moment[:19] + "Z"
+
+
+def _show(arguments: Namespace) -> int:
+    record = _ask("GET", arguments.url, f"/api/events/{quote(arguments.id, safe='')}")
+    if arguments.json:
+        _print_json(record)
+    else:
+        print("\n".join(printable(line) for line in _story(record)))
+    return 0
+
+
+def _story(record: Mapping[str, Any]) -> list[str]:
+    event, decision = record["event"], record["decision"]
+    said = [f"{event['type']}  {event.get('subject', '')}" if event else "an event that could not be read"]
+    said += [f"  {name:10}{value}" for name, value in _fields(record).items() if value]
+    if decision:
+        said += [
+            f"  {'rules':10}{len(record['matched'])} of {decision['considered']} matched (configuration {decision['config']})"
+        ]
+    actions = {one["key"]: one for one in record["actions"]}
+    for verdict in decision["verdicts"] if decision else ():
+        by = f" by {verdict['by']}" if verdict["by"] else ""
+        said += ["", f"{verdict['rule']} ({verdict['file']}): {verdict['outcome']}{by}"]
+        said += [f"  {_line(checked)}" for checked in verdict["checked"]]
+        for key in verdict["intents"]:
+            said += _deed(actions.pop(key)) if key in actions else []
+    if actions:
+        said += ["", "from an earlier decision"]
+        said += [line for one in actions.values() for line in _deed(one)]
+    return said
+
+
+def _fields(record: Mapping[str, Any]) -> dict[str, object]:
+    event, facts = record["event"] or {}, record["facts"] or {}
+    return {
+        "record": record["id"],
+        "event": event.get("id"),
+        "status": record["status"],
+        "because": record["refusal"],
+        "happened": event.get("time") and _second(event["time"]),
+        "received": _second(record["received"]),
+        "workspace": event.get("workspace"),
+        "delivered": f"{record['deliveries']} times, taken in once" if record["deliveries"] > 1 else None,
+        "replayed": record["replays"],
+        "metrics": ", ".join(f"{name} {value}" for name, value in (facts.get("metrics") or {}).items()),
+        "error": (facts.get("job") or {}).get("error"),
+        "unknown": "; ".join(f"{name}: {reason}" for name, reason in (facts.get("unknown") or {}).items()),
+    }
+
+
+def _line(checked: Mapping[str, Any]) -> str:
+    note = f" ({checked['note']})" if checked["note"] else ""
+    if checked["path"] in {"any", "not"}:
+        return f"{_MARKS[checked['held']]} {checked['expected']}{note}"
+    actual = (
+        checked["actual"] if isinstance(checked["actual"], str) else json.dumps(checked["actual"], ensure_ascii=False)
+    )
+    what = f"is {actual}" if checked["present"] else "is not there"
+    return f"{_MARKS[checked['held']]} {checked['path']} {what}; asked for {checked['expected']}{note}"
+
+
+def _deed(action: Mapping[str, Any]) -> list[str]:
+    result, attempts = action["result"] or {"said": "", "link": None}, action["attempts"]
+    last = attempts[-1]["note"] if attempts else ""
+    what = ": ".join(part for part in (action["status"], result["said"] or last) if part)
+    said = [f"  → {action['action']} {what}"]
+    said += [f"    {result['link']}"] if result["link"] else []
+    said += [f"    {len(attempts)} attempts, the last at {_second(attempts[-1]['at'])}"] if len(attempts) > 1 else []
+    said += ["    may have been sent twice"] if action["maybe_twice"] else []
+    return said
+
+
+def _replay(arguments: Namespace) -> int:
+    taken = _ask("POST", arguments.url, f"/api/events/{quote(arguments.id, safe='')}/replay")
+    if arguments.json:
+        _print_json(taken)
+    else:
+        print(f"the replay is on its way: switchyard events show {taken['id']}")
+    return 0
+
+
+def _ask(method: str, url: str, path: str, query: Mapping[str, object] | None = None) -> Any:
+    try:
+        answer = requests.request(method, url.rstrip("/") + path, params=query, timeout=30)  # type: ignore[arg-type]  # the values are numbers and texts
+    except requests.ConnectionError as error:
+        raise FailedError(f"no service answers at {url}: start one with `switchyard serve`") from error
+    except requests.RequestException as error:
+        raise FailedError(f"{url} could not be asked: {error}") from error
+    try:
+        body = answer.json()
+    except requests.JSONDecodeError as error:
+        raise FailedError(f"{url} answers HTTP {answer.status_code} and no JSON: is this a Switchyard host?") from error
+    if not answer.ok:
+        detail = body.get("detail") if isinstance(body, dict) else None
+        raise FailedError(printable(str(detail or f"{url} answers HTTP {answer.status_code}")))
+    return body
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(_width(cell) for cell in column) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _width(text: str) -> int:
+    """Columns in a terminal: Japanese takes two for each character."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

@@ -1,0 +1,63 @@
+"""`switchyard explain`: which rules an event matches, and why the others do not. Asks nothing outside this machine."""
+
+import json
+import sys
+from argparse import Namespace
+from datetime import UTC, datetime
+
+import msgspec
+
+from shared.cli.given import FailedError, envelopes, printable, read
+from shared.errors import PermanentError
+from shared.events import Event, parse
+from shared.record import Facts
+from shared.rules.explain import as_json, as_text, explain
+from shared.rules.load import load
+
+
+def run(arguments: Namespace) -> int:
+    if not arguments.config.is_dir():
+        raise FailedError(f"there is no configuration folder {arguments.config}: name one with --config")
+    events = [_event(arguments.event, envelope, arguments.at) for envelope in envelopes(arguments.event)]
+    facts = _facts(str(arguments.facts)) if arguments.facts else Facts()
+    loaded = load(arguments.config)
+    if loaded.problems:
+        said = f"{', '.join(loaded.rejected_files)} left out for their mistakes: `switchyard check {arguments.config}` names them"
+        print(f"switchyard: {said}", file=sys.stderr)
+    if arguments.json:
+        told = [
+            {"event": event.id, "type": event.type, "rules": json.loads(as_json(explain(loaded.rules, event, facts)))}
+            for event in events
+        ]
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return 0
+    for n, event in enumerate(events):
+        text = as_text(explain(loaded.rules, event, facts))
+        head = f"{event.type} {event.subject or event.id}"
+        print(("\n" if n else "") + "\n".join(printable(line) for line in [head, "", *text.splitlines()]))
+    return 0
+
+
+def _event(name: str, envelope: dict[str, object], at: str | None) -> Event:
+    try:
+        event = parse(envelope)
+    except PermanentError as error:
+        raise FailedError(f"{name}: {error}") from error
+    return msgspec.structs.replace(event, time=_moment(at)) if at else event
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise FailedError(f"--at {text} is not a time: expected one such as 2026-11-20T08:30:00Z") from error
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _facts(name: str) -> Facts:
+    try:
+        return msgspec.convert(read(name), Facts)
+    except msgspec.ValidationError as error:
+        raise FailedError(
+            f'{name}: {error}; expected {{"metrics": {{"auc": 0.93}}, "job": {{"error": "…"}}}}'
+        ) from error

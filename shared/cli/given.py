@@ -1,0 +1,36 @@
+"""What every command shares: how it says that it could not, and how it reads what it is given."""
+
+import json
+import sys
+from pathlib import Path
+
+
+class FailedError(Exception):
+    """One sentence for standard error: what went wrong and what to do. The exit status is 1."""
+
+
+def read(name: str) -> object:
+    """The JSON of a file, or of standard input for `-`."""
+    try:
+        return json.loads(sys.stdin.read() if name == "-" else Path(name).read_text("utf-8-sig"))
+    except OSError as error:
+        raise FailedError(f"{name} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FailedError(f"{name} is not text in UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise FailedError(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from error
+
+
+def envelopes(name: str) -> list[dict[str, object]]:
+    """The events of a file: one object, or an array of them."""
+    content = read(name)
+    things = content if isinstance(content, list) else [content]
+    found = [{str(key): value for key, value in one.items()} for one in things if isinstance(one, dict)]
+    if not found or len(found) < len(things):
+        raise FailedError(f"{name} holds no event: expected an object, or an array of objects")
+    return found
+
+
+def printable(text: str) -> str:
+    """What others wrote, for a terminal: control characters are shown, not obeyed."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

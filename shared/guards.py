@@ -1,0 +1,41 @@
+"""May this intent run now? Pure: a guard gets what it needs to know, and answers with a reason."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from shared.events import Event
+from shared.record import Intent
+
+CAUSE_EVENT: Final = "switchyard_event"
+CAUSE_RULE: Final = "switchyard_rule"
+CAUSE_DEPTH: Final = "switchyard_depth"
+"""Dot-free, so that Event Grid filters can address them (a key with a dot can't be)."""
+
+STARTS: Final = frozenset({"retrain", "resubmit", "dispatch"})
+"""Actions that make new events: only these can feed a loop."""
+
+DEPTH: Final = 3
+"""How long a chain of our own actions may become: an event, what we started because of it, what came of that, once
+more. A longer one is a loop until a person says otherwise."""
+
+
+def depth(event: Event) -> int:
+    """How many of our own actions lie behind this event: the tag that we put on what we start, 0 without one."""
+    text = str(event.tags.get(CAUSE_DEPTH) or event.properties.get(CAUSE_DEPTH) or event.data.get(CAUSE_DEPTH) or "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def cause(event: Event, rule: str) -> Mapping[str, str]:
+    """The tags for whatever is started because of this event."""
+    return {CAUSE_EVENT: event.record, CAUSE_RULE: rule, CAUSE_DEPTH: str(depth(event) + 1)}
+
+
+def hold(intent: Intent, event: Event) -> str | None:
+    """Why this intent must not run, in words; None when it may."""
+    behind = depth(event)
+    if intent.action in STARTS and behind >= DEPTH:
+        return (
+            f"held: {behind} of our own actions lie behind this event, and the limit is {DEPTH}. This looks like a loop: "
+            f"rule {intent.rule!r} starts something whose events make it start again."
+        )
+    return None

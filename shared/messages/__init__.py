@@ -1,0 +1,317 @@
+"""Messages: what a person is told about an event, from a template. And the templates within an action's parameters.
+
+Jinja2 is imported when the first template is used, never before: a cold start that only queues an event does not pay
+for it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from shared.actions import Fact, Language, Link, Note, Severity
+from shared.errors import PermanentError
+from shared.events import Event
+from shared.messages import formats
+from shared.record import Facts, Lookup, view
+
+_DEFAULTS: Final = {
+    "RunCompleted": "run-completed",
+    "RunStatusChanged": "run-status",
+    "ModelRegistered": "model-registered",
+    "ModelDeployed": "model-deployed",
+    "DriftDetected": "drift-detected",
+    "BlobCreated": "blob-created",
+    "ModelQualityDegraded": "model-quality-degraded",
+    "RolloutCompleted": "rollout-completed",
+    "RolloutRolledBack": "rollout-rolled-back",
+    "ExpectedEventMissing": "expected-event-missing",
+    "ActionFailed": "action-failed",
+    "EventRefused": "event-refused",
+}
+_SEVERITIES: Final[dict[str, Severity]] = {"good": "good", "info": "info", "warning": "warning", "bad": "bad"}
+_LINKS: Final[dict[str, dict[Language, str]]] = {
+    "studio": {"en": "Open in Azure ML studio", "ja": "Azure ML スタジオで開く"},
+    "console": {"en": "What happened and why", "ja": "経緯と判定理由を見る"},
+}
+"""Links that this service makes itself come under these words."""
+
+_UNKNOWN: Final[dict[Lookup, dict[Language, tuple[str, str]]]] = {
+    "metrics": {"en": ("Metrics", "could not be read"), "ja": ("メトリック", "取得できませんでした")},
+    "job": {"en": ("Job details", "could not be read"), "ja": ("ジョブの詳細", "取得できませんでした")},
+}
+_METRICS: Final = 12
+_FACTS: Final = 30
+_SECRET: Final = re.compile(r"\$\{(?=[A-Z][A-Z0-9_]*\})")
+_LOOKUP: Final = re.compile(r"""\bevent\s*(?:\.\s*|\[\s*['"])(metrics|job)\b""")
+
+
+def check(text: str) -> str | None:
+    """What is wrong with a template, with its line; None when nothing is."""
+    if not _is_template(text):
+        return None
+    from shared.messages import sandbox
+
+    return sandbox.check(text)
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text or "{#" in text
+
+
+def _checked(text: str) -> str:
+    problem = check(text)
+    if problem:
+        raise ValueError(f"not a template: {problem}")
+    return text
+
+
+type Source = Annotated[str, AfterValidator(_checked)]
+"""A text that may hold a template."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class Both(_Strict):
+    """A text by language. Where one language is left out, the other stands for it."""
+
+    en: Source = ""
+    ja: Source = ""
+
+    def of(self, language: Language) -> str:
+        return (self.ja or self.en) if language == "ja" else (self.en or self.ja)
+
+
+def _by_language(value: object) -> object:
+    return {"en": value} if isinstance(value, str | int | float) else value
+
+
+type Words = Annotated[Both, BeforeValidator(_by_language, json_schema_input_type=str | Both)]
+
+
+class FactLine(_Strict):
+    """A line "name: value". It is left out where its value renders to nothing, or `when` to nothing or false."""
+
+    name: Words
+    value: Words
+    when: Source = ""
+
+
+class LinkLine(_Strict):
+    """A button. It is left out where its URL renders to nothing."""
+
+    text: Words
+    url: Source
+
+
+class Template(_Strict):
+    """A message template, Jinja2 in its texts: `event`, `rule`, `links`, `now`, `language`, and the filters that
+    docs/actions.md lists.
+    """
+
+    severity: Source = Field(default="info", description="good, info, warning or bad; may be a template.")
+    title: Words
+    text: Words = Both()
+    short: Words = Field(default=Both(), description="For SMS; left out, the title.")
+    facts: tuple[FactLine, ...] = Field(default=(), max_length=_FACTS)
+    metrics: bool = Field(default=False, description="Whether to show the run's metrics.")
+    code: Source = Field(default="", description="Verbatim text, such as the error of a failed run.")
+    links: tuple[LinkLine, ...] = Field(default=(), max_length=6)
+
+    @model_validator(mode="after")
+    def _titled(self) -> "Template":
+        if not self.title.of("en").strip():
+            raise ValueError("title is empty")
+        return self
+
+    def sources(self) -> list[str]:
+        words = [
+            self.title,
+            self.text,
+            self.short,
+            *(words for fact in self.facts for words in (fact.name, fact.value)),
+        ]
+        words += [link.text for link in self.links]
+        plain = [self.severity, self.code, *(fact.when for fact in self.facts), *(link.url for link in self.links)]
+        return [*plain, *(text for both in words for text in (both.en, both.ja))]
+
+
+def parse_template(mapping: Mapping[str, object]) -> Template:
+    """A template as a file holds it. Raises pydantic's ValidationError, with the place of each mistake."""
+    return Template.model_validate(mapping)
+
+
+@cache
+def builtin_names() -> tuple[str, ...]:
+    names = (entry.name for entry in files(__name__).iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+@cache
+def builtin(name: str) -> Template:
+    """Raises PermanentError, with the names there are, when there is none of this name."""
+    if name not in builtin_names():
+        raise PermanentError(f"there is no template {name!r}; built in are {', '.join(builtin_names())}")
+    from ruamel.yaml import YAML
+
+    text = files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_template(YAML(typ="safe", pure=True).load(text))
+
+
+def default_for(event: Event) -> str:
+    """The built-in template for an event that a rule names none for."""
+    if event.type == "RunStatusChanged" and event.run and event.run.status == "Failed":
+        return "run-failed"
+    return _DEFAULTS.get(event.type, "event")
+
+
+@cache
+def needs(template: Template) -> frozenset[Lookup]:
+    """The lookups that would make the message better."""
+    found: set[Lookup] = {"metrics"} if template.metrics else set()
+    for source in template.sources():
+        if _is_template(source):
+            found.update("job" if name == "job" else "metrics" for name in _LOOKUP.findall(source))
+    return frozenset(found)
+
+
+def render(
+    template: Template | None,
+    event: Event,
+    facts: Facts,
+    *,
+    language: Language,
+    links: Sequence[Link] = (),
+    rule: str = "",
+    now: datetime | None = None,
+    time_zone: str = "UTC",
+) -> Note:
+    """The message. Never raises for a template that fails: what it can't say is left out, and a line says so."""
+    template = template or builtin(default_for(event))
+    ours = [Link(_LINKS[link.text][language] if link.text in _LINKS else link.text, link.url) for link in links]
+    writer = _Writer(
+        {
+            "event": view(event, facts),
+            "rule": rule,
+            "key": "",
+            "links": [{"text": link.text, "url": link.url} for link in ours],
+            "now": now.isoformat() if now else None,
+            "language": language,
+            "time_zone": time_zone,
+        }
+    )
+    title = writer.line("title", template.title.of(language)) or f"{event.type} {event.subject}".strip()
+    told = [_fact(writer, line, language) for line in template.facts]
+    told += [_unknown(name, facts, language) for name in sorted(needs(template))]
+    severity = _SEVERITIES.get(writer.line("severity", template.severity), "info")
+    text = writer.text("text", template.text.of(language))
+    short = writer.line("short", template.short.of(language)) or title
+    code = writer.text("code", template.code)
+    own = [
+        Link(writer.line("links", line.text.of(language)), writer.line("links", line.url)) for line in template.links
+    ]
+    return Note(
+        title=formats.short(title, 300),
+        text=text,
+        short=formats.short(short, 500),
+        severity=severity,
+        language=language,
+        facts=tuple(fact for fact in [*told, *writer.problems()] if fact and fact.value)[:_FACTS],
+        table=_table(facts) if template.metrics else (),
+        code=code,
+        links=_once([*own, *ours]),
+    )
+
+
+def _once(links: Sequence[Link]) -> tuple[Link, ...]:
+    """Each address once, under the words that come first."""
+    found: dict[str, Link] = {}
+    for link in links:
+        if link.url:
+            found.setdefault(link.url, link)
+    return tuple(found.values())
+
+
+def _fact(writer: "_Writer", line: FactLine, language: Language) -> Fact | None:
+    if line.when and writer.line("when", line.when).casefold() in {"", "false", "0"}:
+        return None
+    name = writer.line("facts", line.name.of(language))
+    return Fact(name, formats.short(writer.text(name, line.value.of(language)), 1000))
+
+
+def _unknown(lookup: Lookup, facts: Facts, language: Language) -> Fact | None:
+    """Nobody knows: that is told too."""
+    reason = facts.unknown.get(lookup)
+    if reason is None:
+        return None
+    name, words = _UNKNOWN[lookup][language]
+    return Fact(name, f"{words} ({formats.short(reason, 200)})")
+
+
+def _table(facts: Facts) -> tuple[Fact, ...]:
+    return tuple(Fact(name, formats.number(value)) for name, value in list((facts.metrics or {}).items())[:_METRICS])
+
+
+class _Writer:
+    """Renders the texts of one message, and remembers which it could not."""
+
+    def __init__(self, context: Mapping[str, object]) -> None:
+        self._context = context
+        self._failed: dict[str, str] = {}
+
+    def text(self, what: str, source: str) -> str:
+        if not _is_template(source):
+            return source.strip()
+        from shared.messages import sandbox
+
+        try:
+            return sandbox.text(source, self._context).strip()
+        except ValueError as error:
+            self._failed[what] = formats.short(error, 200)
+            return ""
+
+    def line(self, what: str, source: str) -> str:
+        return " ".join(self.text(what, source).split())
+
+    def problems(self) -> list[Fact]:
+        return [Fact("Template", f"{what}: {reason}") for what, reason in self._failed.items()]
+
+
+def fill(value: object, event: Event, facts: Facts, extra: Mapping[str, object]) -> object:
+    """The value, with every template in it rendered. A text that is one `{{ expression }}` keeps a number or a boolean.
+
+    What is missing renders to nothing. An expression that fails raises PermanentError: an action must not be done with
+    half of its parameters. No event can bring in a secret: of `${NAME}`, only what the rule itself says stays one.
+    """
+    context: dict[str, object] = {}  # made when the first template is met
+
+    def filled(part: object) -> object:
+        if isinstance(part, Mapping):
+            return {name: filled(inner) for name, inner in part.items()}
+        if isinstance(part, list | tuple):
+            return [filled(inner) for inner in part]
+        if not isinstance(part, str) or not _is_template(part):
+            return part
+        from shared.messages import sandbox
+
+        context.update({} if context else {"language": "en", "event": view(event, facts), **extra})
+        try:
+            found = sandbox.value(part, context)
+        except ValueError as error:
+            raise PermanentError(f"the template {formats.short(part, 120)!r} can't be rendered: {error}") from error
+        return _without_secrets(found, part) if isinstance(found, str) else found
+
+    return filled(value)
+
+
+def _without_secrets(text: str, source: str) -> str:
+    """`${NAME}` that came with a value is broken up, so that no action takes it for a setting."""
+    return _SECRET.sub(
+        lambda found: "${" if text[found.start() : text.index("}", found.end()) + 1] in source else "$ {", text
+    )

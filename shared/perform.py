@@ -1,0 +1,207 @@
+"""Do one intent, once: guard, claim in the journal, run, record."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import ValidationError
+
+from shared import guards, messages
+from shared.actions import Action, Channel, Context, Link, Params, discover
+from shared.errors import PermanentError, TemporaryError
+from shared.events import Event
+from shared.record import Attempt, EventRecord, Facts, Intent, IntentStatus, Lookup
+from shared.rules.load import Loaded
+from shared.settings import Settings
+from shared.world import Claim, WorkspaceRef, World
+
+type Outcome = Literal["done", "later", "refused", "failed", "held", "ended before"]
+
+ATTEMPTS: Final = 8
+_WAITS: Final = (10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
+_PATIENCE: Final = 2
+"""Tries that wait for a lookup which only decorates a message; then it goes out without."""
+
+
+@dataclass(frozen=True)
+class Performed:
+    """How it went. `wait`: seconds until the next try, for `later`."""
+
+    outcome: Outcome
+    claim: Claim | None = None
+    note: str = ""
+    wait: float = 0.0
+
+
+def wait(attempt: int, asked: float | None) -> float:
+    """Seconds until try `attempt + 1`: ours, or what the far side asked for if that is longer (a day at most)."""
+    return min(max(_WAITS[min(attempt, len(_WAITS) - 1)], asked or 0.0), 86_400.0)
+
+
+async def look_up(world: World, event: Event, facts: Facts, wanted: Sequence[Lookup]) -> Facts:
+    """The facts, with those that are wanted and not there yet. What the far side can't say is `unknown`, with its reason.
+
+    Raises TemporaryError when asking again may help.
+    """
+    missing = [name for name in wanted if name not in facts.unknown and getattr(facts, name) is None]
+    if not missing:
+        return facts
+    known = {"metrics": facts.metrics, "job": facts.job}
+    unknown = dict(facts.unknown)
+    if event.run is None or not (event.workspace and event.resource_group and event.subscription):
+        reason = "the event names no run" if event.run is None else "the event's source names no workspace"
+        return Facts(facts.metrics, facts.job, unknown | dict.fromkeys(missing, reason))
+    where = WorkspaceRef(event.subscription, event.resource_group, event.workspace)
+    ask = {"metrics": world.platform.metrics, "job": world.platform.job}
+    answers = await asyncio.gather(*(ask[name](where, event.run.id) for name in missing), return_exceptions=True)
+    for name, answer in zip(missing, answers, strict=True):
+        if isinstance(answer, PermanentError):
+            unknown[name] = str(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            known[name] = answer  # type: ignore[assignment]  # each lookup's answer is its fact
+    return Facts(known["metrics"], known["job"], unknown)  # type: ignore[arg-type]
+
+
+def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
+    """The next clicks: the run in the studio, the record in the console."""
+    found = [Link("console", f"{settings.public_url}/events/{record.id}")]
+    event = record.event
+    if facts.job and facts.job.studio_url:
+        return [Link("studio", facts.job.studio_url), *found]
+    if event and event.workspace and event.subscription and event.resource_group:
+        place = (
+            f"/subscriptions/{event.subscription}/resourceGroups/{event.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{event.workspace}"
+        )
+        page = _studio_page(event)
+        if page:
+            found.insert(0, Link("studio", f"{settings.studio}{page}?wsid={place}"))
+    return found
+
+
+def _studio_page(event: Event) -> str | None:
+    if event.run:
+        return f"/runs/{event.run.id}"
+    if event.endpoint:
+        return f"/endpoints/realtime/{event.endpoint.name}/detail"
+    return f"/model/{event.model.name}:{event.model.version}/details" if event.model else None
+
+
+type Tell = Callable[[Claim, str, str], Awaitable[None]]
+"""Tells a person that an intent ended badly: the claim, the outcome, the reason. Told twice is told once."""
+
+
+@dataclass(frozen=True)
+class Performer:
+    """What doing needs: the outside, the configuration in force, the settings, and whom to tell."""
+
+    world: World
+    loaded: Loaded
+    settings: Settings
+    tell: Tell
+
+    async def perform(self, key: str, attempt: int) -> Performed:
+        """One try. Its end is on record when this returns; raises only what is a bug."""
+        world, began = self.world, self.world.clock()
+        claim = await world.store.claim(key, began)
+        if claim is None or claim.event.event is None:
+            return Performed("ended before")
+        intent, event = claim.record.intent, claim.event.event
+        action = discover().get(intent.action)
+        if action is None:
+            note = f"this version has no action {intent.action!r}: replay the event to decide it anew"
+            return await self._end(claim, "refused", began, note)
+        held = guards.hold(intent, event)
+        if held:
+            return await self._end(claim, "held", began, held)
+        twice = not action.idempotent and (claim.interrupted or claim.record.maybe_twice)
+        try:
+            params, facts = await self._params(intent, claim.event, action, attempt)
+            again = claim.interrupted or any(earlier.uncertain for earlier in claim.record.attempts)
+            context = Context(key, world, guards.cause(event, intent.rule), event, facts, again)
+            result = await action.run(params, context)
+        except TemporaryError as error:
+            twice = twice or (error.sent and not action.idempotent)
+            return await self._later(claim, attempt, began, error, twice=twice)
+        except PermanentError as error:
+            return await self._end(claim, "refused", began, str(error), twice=twice)
+        if result.maybe_twice is not None:
+            twice = result.maybe_twice
+        await world.store.settle(key, "done", Attempt(began, "done"), result, maybe_twice=twice)
+        return Performed("done", claim, result.said)
+
+    async def _params(
+        self, intent: Intent, record: EventRecord, action: Action[Params], attempt: int
+    ) -> tuple[Params, Facts]:
+        """The parameters rendered with the event, and what was looked up for them."""
+        event = record.event
+        assert event is not None
+        facts = record.facts or Facts()
+        kind = type(action.example)
+        note = None
+        if issubclass(kind, Channel):
+            template = self._template(intent, event)
+            facts = await self._decorate(record, event, facts, sorted(messages.needs(template)), attempt)
+            note = messages.render(
+                template,
+                event,
+                facts,
+                language=intent.params.get("language", "en"),  # type: ignore[arg-type]  # checked when the rules were loaded
+                links=links(self.settings, record, facts),
+                rule=intent.rule,
+                now=self.world.clock(),
+                time_zone=self.loaded.config.defaults.time_zone,
+            )
+        filled = messages.fill(intent.params, event, facts, {"rule": intent.rule, "key": intent.key})
+        assert isinstance(filled, dict)
+        try:
+            return kind.model_validate(filled | ({"note": note} if note else {})), facts
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise PermanentError(f"rule {intent.rule!r}, action {intent.action!r}: {wrong}") from error
+
+    def _template(self, intent: Intent, event: Event) -> messages.Template:
+        name = str(intent.params.get("template") or "") or messages.default_for(event)
+        own = self.loaded.templates.get(name)
+        return own if isinstance(own, messages.Template) else messages.builtin(name)
+
+    async def _decorate(
+        self, record: EventRecord, event: Event, facts: Facts, wanted: Sequence[Lookup], attempt: int
+    ) -> Facts:
+        """Lookups for a message: worth a little patience, not worth losing the message."""
+        try:
+            found = await look_up(self.world, event, facts, wanted)
+        except TemporaryError as error:
+            if attempt < _PATIENCE:
+                raise
+            return Facts(facts.metrics, facts.job, facts.unknown | dict.fromkeys(wanted, str(error)))
+        if found is not facts:
+            await self.world.store.learn(record.id, found)
+        return found
+
+    async def _end(
+        self, claim: Claim, status: IntentStatus, at: datetime, note: str, *, twice: bool = False
+    ) -> Performed:
+        outcome: Literal["refused", "failed", "held"] = (
+            "held" if status == "held" else "failed" if status == "failed" else "refused"
+        )
+        attempt = Attempt(at, outcome, note)
+        await self.tell(claim, outcome, note)  # before the end is on record: killed in between, it is told again
+        await self.world.store.settle(claim.record.intent.key, status, attempt, maybe_twice=twice)
+        return Performed(outcome, claim, note)
+
+    async def _later(
+        self, claim: Claim, attempt: int, at: datetime, error: TemporaryError, *, twice: bool
+    ) -> Performed:
+        limit = self.loaded.config.limits.attempts
+        if attempt + 1 >= limit:
+            note = f"{error}; this was try {attempt + 1} of {limit}, and the last"
+            return await self._end(claim, "failed", at, note, twice=twice)
+        pause = wait(attempt, error.retry_after)
+        tried = Attempt(at, "later", f"{error}; again in {pause:.0f} s", uncertain=error.sent)
+        await self.world.store.settle(claim.record.intent.key, "retrying", tried, maybe_twice=twice)
+        return Performed("later", claim, str(error), pause)

@@ -1,0 +1,137 @@
+"""Why, and why not: every rule held against one event, line by line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from shared.events import Event
+from shared.record import Checked, Facts, Intent, Lookup
+from shared.rules.match import WAITING, YES, shown
+from shared.rules.plan import NEEDS, Rule, Rules, plan
+
+type Outcome = Literal["matched", "undecided", "stopped", "missed", "other event"]
+
+_ORDER: Final[dict[Outcome, int]] = {"matched": 0, "undecided": 1, "stopped": 2, "missed": 3, "other event": 4}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One line of a rule, with its place. `state`: it held, failed, or waits for a lookup."""
+
+    checked: Checked
+    line: int
+    column: int
+    state: Literal["held", "failed", "waits"]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One rule. `by`: the rule that stopped it, or that it waits for; `events`: the types it is for."""
+
+    rule: str
+    file: str
+    line: int
+    outcome: Outcome
+    events: tuple[str, ...]
+    lines: tuple[Explained, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    by: str = ""
+    needs: tuple[Lookup, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        return sum(line.state == "failed" for line in self.lines)
+
+
+def explain(rules: Rules, event: Event, facts: Facts = Facts()) -> list[Explanation]:  # noqa: B008 (frozen)
+    """Matched rules first, then those nearest to matching (fewest failed lines), then those for other events."""
+    decision = plan(rules, event, facts)
+    verdicts = {verdict.rule: verdict for verdict in decision.verdicts}
+    found = []
+    for rule in rules.rules:
+        if event.type not in rule.events:
+            found.append(Explanation(rule.name, rule.file, rule.line, "other event", rule.events))
+            continue
+        verdict = verdicts.get(rule.name)
+        intents = tuple(one for one in decision.intents if one.rule == rule.name)
+        outcome: Outcome = verdict.outcome if verdict else "missed"
+        by = verdict.by if verdict else ""
+        lines, needs = _lines(rule, event, facts)
+        found.append(Explanation(rule.name, rule.file, rule.line, outcome, rule.events, lines, intents, by, needs))
+    return sorted(found, key=lambda one: (_ORDER[one.outcome], one.failed))
+
+
+def _lines(rule: Rule, event: Event, facts: Facts) -> tuple[tuple[Explained, ...], tuple[Lookup, ...]]:
+    """Its lines, and the lookups that they wait for."""
+    lines, waits = [], 0
+    for condition in rule.conditions:
+        code = condition.judge(event, facts)
+        waits |= code & WAITING
+        state: Literal["held", "failed", "waits"] = "held" if code == YES else "waits" if code & WAITING else "failed"
+        lines.append(Explained(condition.check(event, facts), condition.line, condition.column, state))
+    return tuple(lines), NEEDS[waits]
+
+
+def as_json(explanations: Sequence[Explanation]) -> str:
+    return msgspec.json.format(msgspec.json.encode(explanations), indent=2).decode()
+
+
+_MARKS: Final = {"held": "✓", "failed": "✗", "waits": "?"}
+
+
+def as_text(explanations: Sequence[Explanation]) -> str:
+    """For a terminal: one paragraph a rule, the rules for other events in one line."""
+    told = [_paragraph(one) for one in explanations if one.outcome != "other event"]
+    others = [one.rule for one in explanations if one.outcome == "other event"]
+    if others:
+        word = "rule is" if len(others) == 1 else "rules are"
+        told.append(f"{len(others)} {word} for other events: {', '.join(others)}")
+    return "\n\n".join(told or ["There are no rules."]) + "\n"
+
+
+def _paragraph(one: Explanation) -> str:
+    rows = [f"{_headline(one)}  ({one.file}:{one.line})"]
+    width = max((len(_expected(line.checked)) for line in one.lines), default=0)
+    width = min(width, 48)
+    for line in one.lines:
+        place = f"  line {line.line}" if line.state != "held" else ""
+        rows.append(f"  {_MARKS[line.state]} {_expected(line.checked):<{width}}  {_actual(line)}{place}".rstrip())
+    if not one.lines:
+        rows.append("  ✓ every event of its type: it has no conditions")
+    rows += [f"  → {intent.action} {_target(intent)}".rstrip() for intent in one.intents]
+    return "\n".join(rows)
+
+
+def _headline(one: Explanation) -> str:
+    match one.outcome:
+        case "matched":
+            return f"MATCHED  {one.rule}"
+        case "undecided":
+            stop = f"rule {one.by!r}, which may stop it" if one.by else ""
+            lookup = f"the lookup of {' and '.join(one.needs)}" if one.needs else ""
+            return f"WAITS    {one.rule}: for {' and '.join(part for part in (lookup, stop) if part)}"
+        case "stopped":
+            return f"STOPPED  {one.rule}: it matches, and {one.by!r} before it says stop"
+        case "missed" | "other event":
+            return f"missed   {one.rule}: {one.failed} of {len(one.lines)} lines failed"
+
+
+def _expected(checked: Checked) -> str:
+    return checked.expected if checked.path in {"any", "not"} else f"{checked.path} {checked.expected}"
+
+
+def _actual(line: Explained) -> str:
+    """A line's value; a block says in its note what its lines saw."""
+    checked = line.checked
+    if checked.note and (line.state == "waits" or checked.path in {"any", "not"}):
+        return checked.note
+    return f"is {shown(checked)}" + (f" ({checked.note})" if checked.present and checked.note else "")
+
+
+def _target(intent: Intent) -> str:
+    """What tells one effect from another, in a few words."""
+    names = ("url", "to", "github", "source", "workflow", "event_type", "limit")
+    said = [intent.params[name] for name in names if name in intent.params]
+    return ", ".join(", ".join(map(str, one)) if isinstance(one, list) else str(one) for one in said)

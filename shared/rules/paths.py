@@ -1,0 +1,197 @@
+"""The fields of an event by the paths that rules write, and how each is read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from msgspec import to_builtins
+
+from shared.events import Blob, Drift, Endpoint, Event, Model, Run
+from shared.record import Facts, Job, Lookup
+from shared.rules.tree import nearest
+
+type Kind = Literal["text", "number", "truth", "any"]
+type Getter = Callable[[Event, Facts], object]
+"""The value; None when it is missing; a Gap when a lookup must tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Nobody knows the value. `asked`: the lookup was made and could not tell, and `reason` says why."""
+
+    lookup: Lookup
+    asked: bool = False
+    reason: str = ""
+
+
+_ASK: Final[Mapping[Lookup, Gap]] = {"metrics": Gap("metrics"), "job": Gap("job")}
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """`exact`: always known without a lookup, and one value: fit for an index. `words`: the known values, as spelled."""
+
+    name: str
+    get: Getter
+    kind: Kind = "any"
+    lookup: Lookup | None = None
+    exact: bool = False
+    words: tuple[str, ...] = ()
+
+
+STATUSES: Final = (
+    "NotStarted",
+    "Starting",
+    "Provisioning",
+    "Preparing",
+    "Queued",
+    "Running",
+    "Finalizing",
+    "CancelRequested",
+    "Completed",
+    "Failed",
+    "Canceled",
+    "NotResponding",
+    "Paused",
+    "Unknown",
+)
+"""Of runs and jobs, as Azure ML spells them; events are brought to this spelling at the door."""
+
+_PLAIN: Final = ("id", "type", "subject", "source", "workspace", "resource_group", "subscription")
+_PARTS: Final = {"run": Run, "model": Model, "endpoint": Endpoint, "drift": Drift, "blob": Blob}
+_NUMBERS: Final = {"drift.coefficient", "blob.size", "job.duration"}
+_TRUTHS: Final = {"run.is_child"}
+_LISTS: Final = {"endpoint.models", "drift.features"}
+_FAMILY: Final = {"run.is_child", "run.parent"}
+_JOB: Final = tuple(name for name in Job.__struct_fields__ if name not in {"is_child", "parent"})
+
+OPEN: Final = {
+    "tags": "the tag's own name",
+    "properties": "the property's own name",
+    "metrics": "the metric's own name",
+    "data": "a key of the payload",
+}
+"""Paths that go on with a name of the user's."""
+
+
+def _kind(name: str) -> Kind:
+    if name in _NUMBERS:
+        return "number"
+    return "truth" if name in _TRUTHS else "text"
+
+
+def _top(field: str) -> Getter:
+    def get(event: Event, _: Facts) -> object:
+        return getattr(event, field) or None
+
+    return get
+
+
+def _inner(part: str, field: str) -> Getter:
+    def get(event: Event, _: Facts) -> object:
+        inner = getattr(event, part)
+        return None if inner is None else getattr(inner, field)
+
+    return get
+
+
+def _time(event: Event, _: Facts) -> object:
+    return to_builtins(event.time)
+
+
+def _unknown(lookup: Lookup, event: Event, facts: Facts) -> Gap | None:
+    """What to say of a lookup that has no answer: ask, or why it has none. None: there is nothing to look up."""
+    if event.run is None:
+        return None
+    return Gap(lookup, asked=True, reason=facts.unknown[lookup]) if lookup in facts.unknown else _ASK[lookup]
+
+
+def _job(field: str) -> Getter:
+    def get(event: Event, facts: Facts) -> object:
+        return _unknown("job", event, facts) if facts.job is None else getattr(facts.job, field)
+
+    return get
+
+
+def _family(field: str) -> Getter:
+    """As `record.run_of` has it: the payload's word, and the job's where the payload does not say."""
+
+    def get(event: Event, facts: Facts) -> object:
+        run = event.run
+        if run is None or run.is_child is not None:
+            return None if run is None else getattr(run, field)
+        return _unknown("job", event, facts) if facts.job is None else getattr(facts.job, field)
+
+    return get
+
+
+def _metric(name: str) -> Getter:
+    def get(event: Event, facts: Facts) -> object:
+        return _unknown("metrics", event, facts) if facts.metrics is None else facts.metrics.get(name)
+
+    return get
+
+
+def _user(table: Literal["tags", "properties"], key: str) -> Getter:
+    if table == "tags":
+        return lambda event, _: event.tags.get(key)
+    return lambda event, _: event.properties.get(key)
+
+
+def _payload(path: str) -> Getter:
+    wanted = path.casefold()
+    return lambda event, _: dig(event.data, wanted)
+
+
+def dig(data: object, path: str) -> object:
+    """The value at a dotted path, keys in any case; a key may itself hold dots."""
+    if not isinstance(data, dict):
+        return None
+    for name, value in data.items():
+        key = str(name).casefold()
+        if key == path and value is not None:
+            return value
+        if path.startswith(f"{key}.") and (found := dig(value, path[len(key) + 1 :])) is not None:
+            return found
+    return None
+
+
+def _fixed() -> dict[str, Path]:
+    found = {name: Path(name, _top(name), "text", exact=True) for name in _PLAIN}
+    found["time"] = Path("time", _time, "text")
+    for part, kind in _PARTS.items():
+        for field in kind.__struct_fields__:
+            name = f"{part}.{field}"
+            words = STATUSES if field == "status" else ()
+            if name in _FAMILY:
+                found[name] = Path(name, _family(field), _kind(name), "job")
+            else:
+                exact = name not in _LISTS and name not in _NUMBERS
+                found[name] = Path(name, _inner(part, field), _kind(name), exact=exact, words=words)
+    for field in _JOB:
+        name = f"job.{field}"
+        found[name] = Path(name, _job(field), _kind(name), "job", words=STATUSES if field == "status" else ())
+    return found
+
+
+FIXED: Final[Mapping[str, Path]] = _fixed()
+
+
+def find(name: str) -> Path | str:
+    """The path of this name, or why there is none, with the nearest known one."""
+    if name in FIXED:
+        return FIXED[name]
+    head, _, rest = name.partition(".")
+    if head in OPEN and rest:
+        if head == "metrics":
+            return Path(name, _metric(rest), "number", "metrics")
+        if head == "data":
+            return Path(name, _payload(rest))
+        return Path(name, _user("tags" if head == "tags" else "properties", rest), exact=True)
+    if head == "event" and rest:
+        return f"unknown field {name!r}: fields are written without 'event.' here: {rest!r}"
+    if head in OPEN:
+        return f"unknown field {name!r}: expected {head}.NAME, with {OPEN[head]}"
+    if head in _PARTS or head == "job":
+        return f"unknown field {name!r}{nearest(name, [one for one in FIXED if one.startswith(f'{head}.')])}"
+    return f"unknown field {name!r}{nearest(name, [*FIXED, *(f'{one}.NAME' for one in OPEN)])}"

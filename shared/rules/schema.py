@@ -1,0 +1,180 @@
+"""JSON Schemas of the configuration, for editors: `python -m shared.rules.schema [FOLDER]` writes them.
+
+They help while typing; `load` is stricter and knows the names, so it has the last word.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel
+
+from shared import messages
+from shared.actions import Channel, discover
+from shared.events import TYPES
+from shared.rules.config import Config, Pipeline
+from shared.rules.paths import FIXED, OPEN, Kind
+
+type Json = dict[str, object]
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_TEMPLATE: Final[Json] = {"type": "string", "pattern": r"\{\{|\{%", "description": "A template."}
+_OPERATORS: Final = (
+    "A value, an operator (= != > >= < <= ~), a range (0.1..0.3), present or absent; a list holds if one of it does."
+)
+_KINDS: Final[Mapping[Kind, Json]] = {
+    "text": {"type": ["string", "number", "boolean"]},
+    "any": {"type": ["string", "number", "boolean"]},
+    "number": {
+        "anyOf": [
+            {"type": "number"},
+            {"type": "string", "pattern": r"^(present|absent|(!=|>=|<=|=|>|<)\s*[-+.\d].*|[-+.\d].*\.\..+)$"},
+        ]
+    },
+    "truth": {"anyOf": [{"type": "boolean"}, {"enum": ["present", "absent", "!= true", "!= false"]}]},
+}
+
+
+def of_config() -> Json:
+    """switchyard.yaml."""
+    return Config.model_json_schema() | {"$schema": _DIALECT, "title": "Switchyard: config/switchyard.yaml"}
+
+
+def of_template() -> Json:
+    """A file under templates/."""
+    return messages.Template.model_json_schema() | {"$schema": _DIALECT, "title": "Switchyard: config/templates/*.yaml"}
+
+
+def of_rules() -> Json:
+    """A file under rules/."""
+    definitions: Json = {"block": _block(), **{f"{kind} test": _test(kind) for kind in _KINDS}}
+    steps = [_notify(), _retrain(definitions)]
+    for name, action in sorted(discover().items()):
+        if name != "retrain":
+            steps.append(_step(name, _inner(type(action.example), definitions), action.summary))
+    rule = {
+        "type": "object",
+        "required": ["name", "event", "do"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {
+                "type": "string",
+                "pattern": "^[a-z0-9][a-z0-9-]{0,59}$",
+                "description": "Unique over all files; part of the key of everything that the rule does.",
+            },
+            "event": _one_or_more({"$ref": "#/$defs/event"}),
+            "match": {"$ref": "#/$defs/block", "description": "All lines hold. Left out: every event of the type."},
+            "do": {"type": "array", "minItems": 1, "items": {"oneOf": steps}, "description": "One action a step."},
+            "stop": {"type": "boolean", "default": False, "description": "Later rules do not see the event."},
+            "enabled": {"type": "boolean", "default": True},
+        },
+    }
+    definitions["event"] = {
+        "anyOf": [{"enum": list(TYPES)}, {"type": "string", "pattern": r"^[\w-]+(\.[\w-]+)+$"}],
+        "description": "A short name, or the full type of any other event.",
+    }
+    definitions["rule"] = rule
+    return {
+        "$schema": _DIALECT,
+        "title": "Switchyard: config/rules/*.yaml",
+        "description": "Every rule that matches fires, in the order of files and of their lists; only `stop` ends that.",
+        "type": "object",
+        "required": ["rules"],
+        "additionalProperties": False,
+        "properties": {"rules": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/rule"}}},
+        "$defs": definitions,
+    }
+
+
+def _one_or_more(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "array", "minItems": 1, "items": schema}]}
+
+
+def _test(kind: Kind) -> Json:
+    return {"description": _OPERATORS, **_one_or_more(_KINDS[kind])}
+
+
+def _block() -> Json:
+    block = {"$ref": "#/$defs/block"}
+    fields: Json = {name: {"$ref": f"#/$defs/{path.kind} test"} for name, path in FIXED.items()}
+    kinds: Mapping[str, Kind] = {"metrics": "number"}
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "description": "Lines FIELD: value. All of them hold.",
+        "properties": {
+            "any": {"type": "array", "minItems": 1, "items": block, "description": "One of the blocks holds."},
+            "not": {**block, "description": "The block does not hold."},
+            **fields,
+        },
+        "patternProperties": {
+            rf"^{name}\..+": {
+                "$ref": f"#/$defs/{kinds.get(name, 'any')} test",
+                "description": f"{name}.NAME, with {what}",
+            }
+            for name, what in OPEN.items()
+        },
+    }
+
+
+def _step(verb: str, inner: Json, summary: str, options: Json | None = None) -> Json:
+    return {
+        "type": "object",
+        "description": summary,
+        "required": [verb],
+        "additionalProperties": False,
+        "properties": {verb: inner, **(options or {})},
+    }
+
+
+def _notify() -> Json:
+    options: Json = {
+        "template": {"type": "string", "examples": list(messages.builtin_names())},
+        "language": {"enum": ["en", "ja"]},
+    }
+    receiver: Json = {"type": "string", "description": "One of `receivers` in switchyard.yaml."}
+    return _step("notify", receiver, "Tells a receiver by all of its channels.", options)
+
+
+def _retrain(definitions: Json) -> Json:
+    inner = _inner(Pipeline, definitions)
+    assert isinstance(inner["properties"], dict)
+    options = {name: schema for name, schema in inner["properties"].items() if name != "source"}
+    pipeline: Json = {"type": "string", "description": "One of `pipelines` in switchyard.yaml."}
+    return _step("retrain", pipeline, "Starts a pipeline; what stands beside it goes before its own settings.", options)
+
+
+def _inner(kind: type[BaseModel], definitions: Json) -> Json:
+    """The parameters of an action, each of which may be a template instead."""
+    schema = kind.model_json_schema()
+    definitions.update(schema.pop("$defs", {}))
+    schema["properties"] = {name: _or_template(field) for name, field in schema["properties"].items()}
+    if issubclass(kind, Channel):
+        schema["properties"].pop("note", None)
+    if not schema.get("required"):
+        schema["type"] = ["object", "null"]
+    return schema
+
+
+def _or_template(schema: Json) -> Json:
+    said: Json = {name: schema.pop(name) for name in ("title", "description", "default") if name in schema}
+    return {**said, "anyOf": [schema, _TEMPLATE]}
+
+
+def texts() -> dict[str, str]:
+    """The files by name, as they are published."""
+    schemas = {
+        "switchyard.schema.json": of_config(),
+        "rules.schema.json": of_rules(),
+        "template.schema.json": of_template(),
+    }
+    return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if sys.argv[1:] else "config/schema")
+    for file, text in texts().items():
+        (folder / file).write_text(text, encoding="utf-8")

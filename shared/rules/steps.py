@@ -1,0 +1,157 @@
+"""What stands under `do`: each step becomes the actions it asks for, with parameters checked as far as they are known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shared.actions import Action, Channel, Params
+from shared.rules.config import Config, Pipeline, Receiver, check_templates
+from shared.rules.plan import Step
+from shared.rules.report import Report, has_template
+from shared.rules.tree import Node, nearest
+
+LATER: Final = {"promote"}
+_CHANNELS: Final = {"teams": "url", "email": "to", "sms": "to"}
+"""The actions that `notify` stands for, and where each takes its address."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What rules may name. `declared`: by section, where each entry stands, also one with mistakes of its own."""
+
+    config: Config
+    actions: Mapping[str, Action[Params]]
+    templates: frozenset[str]
+    declared: Mapping[str, Mapping[str, str]]
+
+    def kind(self, action: str) -> type[Params]:
+        return type(self.actions[action].example)
+
+    def missing(self, section: str, what: str, name: str) -> str:
+        """Why there is no such entry."""
+        declared = self.declared.get(section, {})
+        if name in declared:
+            return f"{what} {name!r} has a mistake of its own: {declared[name]}"
+        also = self.templates if section == "templates" else frozenset()
+        return f"unknown {what} {name!r}{nearest(name, also.union(declared))}"
+
+
+def read_steps(node: Node, known: Known, report: Report) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for entry in report.entries(node, "steps such as '- notify: RECEIVER'"):
+        if report.mapping(entry, "a step such as 'notify: RECEIVER'"):
+            steps += _step(entry, known, report)
+    return tuple(steps)
+
+
+def _step(node: Node, known: Known, report: Report) -> list[Step]:
+    verbs = {"notify", *known.actions}
+    named = [key for key in node.items if key in verbs or key in LATER]
+    if len(named) > 1:
+        said = " and ".join(repr(key) for key in named)
+        report.say(node.keys[named[1]], f"{len(named)} actions in one step, {said}: write a step ('- ') for each")
+        return []
+    if not named:
+        options = {"template", "language", *Pipeline.model_fields}
+        wrong = next((key for key in node.items if key not in options), next(iter(node.items), ""))
+        at = node.keys.get(wrong, node.at)
+        report.say(at, f"unknown action {wrong!r}{nearest(wrong, verbs)}" if wrong else "an empty step: name an action")
+        return []
+    verb = named[0]
+    if verb in LATER:
+        report.say(node.keys[verb], f"this version does not support {verb!r} yet: leave the step out")
+        return []
+    check_templates(node, report)
+    if verb == "notify":
+        return _notify(node, known, report)
+    return _retrain(node, known, report) if verb == "retrain" else _plain(verb, node, known, report)
+
+
+def _options(verb: str, allowed: set[str], node: Node, report: Report) -> None:
+    for key, at in node.keys.items():
+        if key != verb and key not in allowed:
+            hint = nearest(key, allowed) if allowed else f": the parameters of {verb!r} stand under it, in its mapping"
+            report.say(at, f"unknown key {key!r} beside {verb!r}{hint}")
+
+
+def _notify(node: Node, known: Known, report: Report) -> list[Step]:
+    kinds = {action: known.kind(action) for action in _CHANNELS if action in known.actions}
+    fields = {field for kind in kinds.values() for field in kind.model_fields} - {"note", *_CHANNELS.values()}
+    _options("notify", fields, node, report)
+    name = report.text(node.items["notify"], "the name of a receiver")
+    if name is None:
+        return []
+    receiver = known.config.receivers.get(name)
+    if receiver is None:
+        report.say(node.items["notify"].at, known.missing("receivers", "receiver", name))
+        receiver = Receiver(email=("nobody@example.com",))  # so that the options are looked at all the same
+    extra = {key: value.plain() for key, value in node.items.items() if key in fields}
+    language = receiver.language or known.config.defaults.language
+    steps = []
+    for action, address in _addresses(receiver):
+        if action not in kinds:
+            continue
+        params = {**address, "language": language, **extra}
+        own = {key: value for key, value in params.items() if key in kinds[action].model_fields}
+        if _valid(action, own, node, known, report):
+            steps.append(Step(action, own))
+    return steps
+
+
+def _addresses(receiver: Receiver) -> list[tuple[str, dict[str, object]]]:
+    found: list[tuple[str, dict[str, object]]] = [("teams", {"url": url}) for url in receiver.teams]
+    if receiver.email:
+        found.append(("email", {"to": list(receiver.email)}))
+    if receiver.sms:
+        found.append(("sms", {"to": list(receiver.sms)}))
+    return found
+
+
+def _retrain(node: Node, known: Known, report: Report) -> list[Step]:
+    _options("retrain", set(Pipeline.model_fields) - {"source"}, node, report)
+    name = report.text(node.items["retrain"], "the name of a pipeline")
+    pipeline = known.config.pipelines.get(name) if name else None
+    if pipeline is None:
+        if name:
+            report.say(node.items["retrain"].at, known.missing("pipelines", "pipeline", name))
+        return []
+    params: dict[str, object] = pipeline.model_dump(exclude_none=True, exclude_defaults=True)
+    for key, value in node.items.items():
+        if key in Pipeline.model_fields and key != "source":
+            below, plain = params.get(key), value.plain()
+            params[key] = below | plain if isinstance(below, dict) and isinstance(plain, dict) else plain
+    if "workspace" in params:
+        place = known.config.workspaces.get(str(params["workspace"]))
+        if place is None:
+            said = known.missing("workspaces", "workspace", str(params["workspace"]))
+            report.say(node.place(("workspace",)), said)
+            return []
+        params["workspace"] = place.model_dump()
+    return [Step("retrain", params)] if _valid("retrain", params, node, known, report) else []
+
+
+def _plain(verb: str, node: Node, known: Known, report: Report) -> list[Step]:
+    """Every other action: what stands under its name are its parameters."""
+    _options(verb, set(), node, report)
+    inner = node.items[verb]
+    if inner.value is None:
+        inner = Node({}, inner.at)
+    if not report.mapping(inner, f"the parameters of {verb!r}"):
+        return []
+    params = {key: value.plain() for key, value in inner.items.items()}
+    return [Step(verb, dict(params))] if _valid(verb, params, inner, known, report) else []
+
+
+def _valid(action: str, params: Mapping[str, object], node: Node, known: Known, report: Report) -> bool:
+    """The names of all fields, and the values of those that hold no template."""
+    before = len(report.problems)
+    kind = known.kind(action)
+    if issubclass(kind, Channel):
+        if "note" in node.items:
+            report.say(node.keys["note"], "unknown key 'note'")
+        template = params.get("template", "")
+        if isinstance(template, str) and template and template not in known.templates:
+            report.say(node.place(("template",)), known.missing("templates", "template", template))
+    lenient = frozenset(name for name, value in params.items() if has_template(value))
+    report.model(kind, dict(params), node, lenient=lenient)
+    return len(report.problems) == before

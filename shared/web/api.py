@@ -1,0 +1,191 @@
+"""The JSON API. Every error is problem+json (RFC 9457), every time RFC 3339 in UTC.
+
+An event in a list (`GET /api/events` answers `{"events": […], "next": path or null}`):
+
+    id          of the record; `GET /api/events/{id}` takes it, or the event's own id
+    received    when it was taken in
+    status      waiting | deciding | decided | refused | failed
+    deliveries  how often it was delivered; it was taken in once
+    replays     how often somebody replayed it
+    refusal     why it could not be read or decided; "" otherwise
+    event       {id, type, time, subject, source, workspace}; null when it could not be read
+    matched     names of the rules that matched
+    actions     [{key, rule, action, status, maybe_twice}]
+
+One event (`GET /api/events/{id}`) has besides:
+
+    event       as rules and templates see it, with `metrics` and `job` where they were looked up
+    bytes       what came, in base64, for an event that could not be read; "" otherwise
+    facts       {metrics, job, unknown}: what lookups said; null when nothing was asked
+    decision    {config, considered, needs, verdicts: [{rule, file, outcome, by, intents: [keys],
+                checked: [{path, expected, actual, present, held, note}]}]}; null before it is made
+    actions     [{key, rule, action, params, status, at, maybe_twice, result: {said, link, values} or null,
+                attempts: [{at, outcome, note, uncertain}]}], in the order of the decision; `params` name secrets as ${NAME}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.responses import Response
+
+from shared.record import EventRecord, Facts, IntentRecord, view
+from shared.web.asked import Wrong
+from shared.world import Search, Store
+
+if TYPE_CHECKING:
+    from shared.rules.load import Loaded
+
+_json: Final = msgspec.json.Encoder()
+
+
+def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(_json.encode(value), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
+
+
+def problem(
+    status: int, detail: str, wrong: Sequence[Wrong] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if wrong:
+        body["errors"] = [{"parameter": one.parameter, "detail": one.detail} for one in wrong]
+    return Response(_json.encode(body), status, headers, "application/problem+json")
+
+
+def health(loaded: "Loaded") -> tuple[str, dict[str, object]]:
+    """`red` when nothing can be decided; `amber` when a file was refused for its mistakes."""
+    written = any(not rule.name.startswith("(") for rule in loaded.rules.rules)  # the implicit one is in brackets
+    status = "red" if loaded.problems and not written else "amber" if loaded.rejected_files else "ok"
+    return status, {
+        "status": status,
+        "config_version": loaded.version,
+        "rules": len(loaded.rules),
+        "rejected_files": loaded.rejected_files,
+    }
+
+
+@dataclass(frozen=True)
+class Page:
+    """Events with their intents, newest first."""
+
+    search: Search
+    events: Sequence[tuple[EventRecord, Sequence[IntentRecord]]]
+    more: bool
+
+    def following(self, path: str) -> str | None:
+        """The address of the next page, of older events, where there is one."""
+        if not self.more:
+            return None
+        search, last = self.search, self.events[-1][0]
+        parts = {
+            "limit": None if search.limit == Search().limit else str(search.limit),
+            "type": search.type,
+            "status": search.status,
+            "since": search.since and rfc3339(search.since),
+            "before": rfc3339(last.received),
+        }
+        return f"{path}?{urlencode({name: part for name, part in parts.items() if part})}"
+
+
+async def page(store: Store, search: Search) -> Page:
+    records = await store.events(replace(search, limit=search.limit + 1))  # one more tells of a next page
+    shown = records[: search.limit]
+    intents = await store.intents([record.id for record in shown])
+    return Page(search, [(record, intents[record.id]) for record in shown], more=len(records) > search.limit)
+
+
+def matched(record: EventRecord) -> list[str]:
+    verdicts = record.decision.verdicts if record.decision else ()
+    return [verdict.rule for verdict in verdicts if verdict.outcome == "matched"]
+
+
+def brief(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, object]:
+    """One event in a list."""
+    event = record.event
+    return {
+        **_common(record),
+        "event": event
+        and {
+            "id": event.id,
+            "type": event.type,
+            "time": event.time,
+            "subject": event.subject,
+            "source": event.source,
+            "workspace": event.workspace,
+        },
+        "matched": matched(record),
+        "actions": [
+            {
+                "key": one.intent.key,
+                "rule": one.intent.rule,
+                "action": one.intent.action,
+                "status": one.status,
+                "maybe_twice": one.maybe_twice,
+            }
+            for one in intents
+        ],
+    }
+
+
+def full(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, object]:
+    """One event with everything that is known about it."""
+    decision, facts = record.decision, record.facts
+    return {
+        **_common(record),
+        "bytes": record.bytes,
+        "event": record.event and view(record.event, facts or Facts()),
+        "facts": facts and {"metrics": facts.metrics, "job": facts.job, "unknown": facts.unknown},
+        "decision": decision
+        and {
+            "config": decision.config,
+            "considered": decision.considered,
+            "needs": decision.needs,
+            "verdicts": [
+                _plain(verdict) | {"checked": [_plain(c) for c in verdict.checked]} for verdict in decision.verdicts
+            ],
+        },
+        "matched": matched(record),
+        "actions": [
+            {
+                "key": one.intent.key,
+                "rule": one.intent.rule,
+                "action": one.intent.action,
+                "params": one.intent.params,
+                "status": one.status,
+                "at": one.at,
+                "maybe_twice": one.maybe_twice,
+                "result": one.result and _plain(one.result),
+                "attempts": [_plain(attempt) for attempt in one.attempts],
+            }
+            for one in intents
+        ],
+    }
+
+
+def _common(record: EventRecord) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "received": record.received,
+        "status": record.status,
+        "deliveries": record.deliveries,
+        "replays": record.replays,
+        "refusal": record.refusal,
+    }
+
+
+def _plain(value: msgspec.Struct) -> dict[str, Any]:
+    """With defaults written out: readers of JSON need not know them."""
+    return {name: getattr(value, name) for name in value.__struct_fields__}
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,303 @@
+"""The pages, rendered on the server. Jinja2 is imported with the first page, so that intake never pays for it."""
+
+import base64
+import binascii
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.events import TYPES, Event
+from shared.record import Checked, EventRecord, Facts, IntentRecord, Verdict
+from shared.web import api, asked
+from shared.web.desk import Desk
+from shared.web.words import LANGUAGES, Words, chosen
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from shared.rules.explain import Explanation
+    from shared.rules.load import Loaded
+
+_HERE: Final = Path(__file__).parent
+_COOKIE: Final = "language"
+_YEAR: Final = 365 * 24 * 3600
+_NEAR: Final = 5
+_LONGEST: Final = 32_768
+"""Characters of what came that a page shows; the API has all of it."""
+
+
+async def events(desk: Desk, request: Request) -> Response:
+    page = await api.page(desk.world.store, asked.search(request.query_params))
+    seen = {record.event.type for record, _ in page.events if record.event}
+    types = dict.fromkeys([*TYPES, *sorted(seen), *([page.search.type] if page.search.type else [])])
+    rows = [_row(record, intents) for record, intents in page.events]
+    return _page(
+        desk,
+        request,
+        "events.html",
+        days=_by_day(rows),
+        search=page.search,
+        older=page.following("/"),
+        types=types,
+        statuses=asked.STATUSES,
+    )
+
+
+async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
+    intents = (await desk.world.store.intents([record.id]))[record.id]
+    came, size = _came(record.bytes)
+    return _page(
+        desk,
+        request,
+        "event.html",
+        record=record,
+        event=record.event,
+        about=about(record.event),
+        chapters=_chapters(record, intents),
+        earlier=_earlier(record, intents),
+        counts=Counter(one.status for one in intents),
+        matched=api.matched(record),
+        near=_near(desk.loaded, record),
+        came=came,
+        size=size,
+        replayed="replayed" in request.query_params,
+    )
+
+
+def refusal(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
+    """A page that says no. It shows no state of the service: that may be what failed."""
+    words = _words(request)
+    key = f"problem.{status}" if status in {400, 403, 404, 405, 409, 503} else "problem.500"
+    return _page(None, request, "refusal.html", status, headers, heading=words(key), detail=detail)
+
+
+# --- What the pages show, as values ---
+
+
+@dataclass(frozen=True)
+class Chip:
+    """How one kind of action stands; `n` of them."""
+
+    action: str
+    status: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    record: EventRecord
+    about: str
+    matched: Sequence[str]
+    chips: Sequence[Chip]
+    twice: bool
+
+
+def _row(record: EventRecord, intents: Sequence[IntentRecord]) -> Row:
+    counts = Counter((one.intent.action, one.status) for one in intents)
+    chips = [Chip(action, status, n) for (action, status), n in counts.items()]
+    return Row(record, about(record.event), api.matched(record), chips, any(one.maybe_twice for one in intents))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a rule, held against the event. `form`: the sentence that says so."""
+
+    checked: Checked
+    state: Literal["held", "failed", "waits"]
+
+    @property
+    def form(self) -> str:
+        if self.checked.path in {"any", "not"}:
+            return "line.block"
+        return "line.is" if self.checked.present else "line.unknown" if self.checked.note else "line.missing"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One rule's part in the story: what it says in the record, and what came of it."""
+
+    verdict: Verdict
+    deeds: Sequence[IntentRecord]
+
+    @property
+    def lines(self) -> list[Line]:
+        """Nothing has failed in a rule that matched or may yet: what does not hold is not known."""
+        return [Line(checked, "held" if checked.held else "waits") for checked in self.verdict.checked]
+
+    @property
+    def sentence(self) -> str:
+        return "behind" if self.verdict.outcome == "undecided" and self.verdict.by else self.verdict.outcome
+
+
+def _chapters(record: EventRecord, intents: Sequence[IntentRecord]) -> list[Chapter]:
+    verdicts = record.decision.verdicts if record.decision else ()
+    return [Chapter(verdict, [one for one in intents if one.intent.key in verdict.intents]) for verdict in verdicts]
+
+
+def _earlier(record: EventRecord, intents: Sequence[IntentRecord]) -> list[IntentRecord]:
+    """What a decision asked for that a replay has since replaced."""
+    current = {key for verdict in record.decision.verdicts for key in verdict.intents} if record.decision else set()
+    return [one for one in intents if one.intent.key not in current]
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A rule that did not match, or (`would`) matches now although it did not then."""
+
+    explanation: "Explanation"
+    would: bool
+
+    @property
+    def lines(self) -> list[Line]:
+        return [Line(line.checked, line.state) for line in self.explanation.lines]
+
+
+@dataclass(frozen=True)
+class Near:
+    """The rules in force now that came nearest; `others` more are for the same type of event."""
+
+    version: str
+    rules: Sequence[Missed]
+    others: int
+
+
+def _near(loaded: "Loaded", record: EventRecord) -> Near | None:
+    if record.event is None:
+        return None
+    from shared.rules.explain import explain
+
+    told = explain(loaded.rules, record.event, record.facts or Facts())
+    then = {verdict.rule for verdict in record.decision.verdicts} if record.decision else set()
+    would = [Missed(one, would=True) for one in told if one.outcome == "matched" and one.rule not in then]
+    missed = [Missed(one, would=False) for one in told if one.outcome == "missed"]
+    if record.decision is None or record.decision.config == loaded.version:
+        would = []  # the decision is still to come, and will say it
+    shown = [*would, *missed][:_NEAR]
+    return Near(loaded.version, shown, len(would) + len(missed) - len(shown))
+
+
+def _by_day(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    days: dict[str, list[Row]] = {}
+    for row in rows:
+        days.setdefault(f"{row.record.received.astimezone(UTC):%Y-%m-%d}", []).append(row)
+    return days
+
+
+def about(event: Event | None) -> str:
+    """What an event is about, as short as people say it; its subject where nothing shorter is known."""
+    match event:
+        case Event(drift=drift) if drift and drift.monitor:
+            return f"{drift.monitor} / {drift.signal}" if drift.signal else drift.monitor
+        case Event(endpoint=endpoint) if endpoint:
+            return endpoint.name
+        case Event(model=model) if model:
+            return f"{model.name}:{model.version}"
+        case Event(run=run) if run:
+            return f"{run.experiment} / {run.id}" if run.experiment else run.id
+        case Event(blob=blob) if blob and blob.name:
+            return f"{blob.container} / {blob.name}"
+        case Event():
+            return event.subject or event.id
+        case None:
+            return ""
+
+
+def _came(raw: str) -> tuple[str, int]:
+    """What could not be read, for eyes: as text where it is text, else in hexadecimal."""
+    try:
+        content = base64.b64decode(raw, validate=True)
+    except binascii.Error:
+        content = raw.encode()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = content[: _LONGEST // 3].hex(" ", 1)
+    return (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"), len(content)
+
+
+# --- Rendering ---
+
+
+def _words(request: Request) -> Words:
+    query, cookies = request.query_params.get("lang"), request.cookies.get(_COOKIE)
+    return Words(chosen(query, cookies, request.headers.get("accept-language", "")))
+
+
+def _page(
+    desk: Desk | None,
+    request: Request,
+    template: str,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,
+) -> Response:
+    words = _words(request)
+    other = {**request.query_params, "lang": words("other.code")}
+    html = (
+        _templates()
+        .get_template(template)
+        .render(
+            t=words,
+            path=request.url.path,
+            desk=desk,
+            health=api.health(desk.loaded)[0] if desk else None,
+            elsewhere=f"{request.url.path}?{urlencode(other)}",
+            style=_style(),
+            **values,
+        )
+    )
+    said = {"Vary": "Accept-Language, Cookie", "Cache-Control": "no-store", "Content-Language": words.language}
+    response = Response(html, status, {**said, **(headers or {})}, "text/html")
+    if request.query_params.get("lang") in LANGUAGES:
+        response.set_cookie(_COOKIE, words.language, max_age=_YEAR, samesite="lax", httponly=True)
+    return response
+
+
+@cache
+def _style() -> str:
+    """Names this version of the style sheet, so that a browser never pairs new pages with an old one."""
+    return sha256((_HERE / "static" / "console.css").read_bytes()).hexdigest()[:8]
+
+
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def rich(words: Words, key: str, **values: object) -> Markup:
+        """A sentence with pieces of HTML in it; whatever is not Markup is escaped."""
+        return Markup(words.template(key, **values)).format(**values)  # noqa: S704 (the words are ours, and format escapes)
+
+    pages = Environment(
+        loader=FileSystemLoader(_HERE / "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.globals["rich"] = rich
+    pages.filters |= {
+        "rfc3339": api.rfc3339,
+        "clock": lambda moment: f"{moment.astimezone(UTC):%H:%M:%S}",
+        "stamp": lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        "shown": _shown,
+        "indented": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
+        "web": lambda link: link if str(link).startswith(("https://", "http://")) else None,
+    }
+    return pages
+
+
+def _shown(value: object) -> str:
+    """A value as people read it: text bare, everything else as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 300 else f"{text[:300]}…"  # noqa: PLR2004 (about four lines)

@@ -1,0 +1,138 @@
+"""The levers of the box, for people and tests: time, faults, events, subscriptions, the story."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from simulator.arm import stamp
+from simulator.azureml import AzureML
+from simulator.eventgrid import EventGrid, Schema
+from simulator.faults import Handler
+from simulator.state import Channel, Fault, Simulated
+from simulator.story import Story
+
+
+class Lever(msgspec.Struct, forbid_unknown_fields=True):
+    """The clock: run at another rate, or jump ahead by so many simulated seconds."""
+
+    rate: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    advance: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+class Trouble(msgspec.Struct, forbid_unknown_fields=True):
+    where: str
+    how: int | Literal["drop", "lost answer"]
+    times: int = 1
+    retry_after: int | None = None
+
+
+class Wish(msgspec.Struct, forbid_unknown_fields=True):
+    """A subscription. `schema`: in which the events are delivered; `batch`: the most events in one request."""
+
+    endpoint: str
+    schema: Schema = "EventGridSchema"
+    name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9-]{3,64}$")] = "switchyard"
+    batch: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 1
+
+
+@dataclass(frozen=True)
+class Control:
+    sim: Simulated
+    eventgrid: EventGrid
+    azureml: AzureML
+    story: Story
+
+    def routes(self) -> list[BaseRoute]:
+        posts: dict[str, Handler] = {
+            "faults": self._faults,
+            "clock": self._clock,
+            "events": self._events,
+            "subscribe": self._subscribe,
+            "story": self._play,
+        }
+        gets: dict[str, Handler] = {
+            "state": self._state,
+            "eventgrid": self._eventgrid,
+            "inbox": self._inbox,
+            "story": self._progress,
+        }
+        return [
+            *(Route(f"/control/{name}", _checked(handler), methods=["POST"]) for name, handler in posts.items()),
+            *(Route(f"/control/{name}", handler) for name, handler in gets.items()),
+            Route("/studio/runs/{job}", self.azureml.studio),
+        ]
+
+    async def _state(self, _: Request) -> Response:
+        sim = self.sim
+        return JSONResponse(
+            {
+                "clock": {"now": stamp(sim.clock.now()), "rate": sim.clock.rate},
+                "azure": sim.base,
+                "inbox": Counter(item.channel for item in sim.inbox.all()),
+                "eventgrid": self.eventgrid.describe()["counts"],
+                "workspaces": self.azureml.counts(),
+                "faults": [asdict(fault) for fault in sim.faults if fault.times > 0],
+                "story": self.story.state,
+            }
+        )
+
+    async def _faults(self, request: Request) -> Response:
+        wanted = await _read(request, list[Trouble])
+        left = [fault for fault in self.sim.faults if fault.times > 0]
+        self.sim.faults[:] = left + [Fault(item.where, item.how, item.times, item.retry_after) for item in wanted]
+        return JSONResponse({"faults": [asdict(fault) for fault in self.sim.faults]})
+
+    async def _clock(self, request: Request) -> Response:
+        lever, clock = await _read(request, Lever), self.sim.clock
+        if lever.rate is not None:
+            clock.turn(lever.rate)
+        clock.advance(lever.advance or 0)
+        return JSONResponse({"now": stamp(clock.now()), "rate": clock.rate})
+
+    async def _events(self, request: Request) -> Response:
+        """As they are: no check stands between a tester and a malformed event."""
+        given = await _read(request, list[dict[str, Any]])
+        return JSONResponse({"published": [self.eventgrid.publish(event) for event in given]}, 202)
+
+    async def _eventgrid(self, _: Request) -> Response:
+        return JSONResponse(self.eventgrid.describe())
+
+    async def _inbox(self, request: Request) -> Response:
+        channel = cast("Channel | None", request.query_params.get("channel"))
+        return JSONResponse([vars(item) | {"at": stamp(item.at)} for item in self.sim.inbox.all(channel)])
+
+    async def _subscribe(self, request: Request) -> Response:
+        wish = await _read(request, Wish)
+        made = await self.eventgrid.subscribe(wish.name, wish.endpoint, wish.schema, wish.batch)
+        body = {"name": made.name, "state": made.state, "problem": made.problem}
+        return JSONResponse(body, 200 if made.state == "Succeeded" else 422)
+
+    async def _play(self, _: Request) -> Response:
+        if self.story.state == "playing":
+            return JSONResponse({"error": "the story is being played already"}, 409)
+        if not any(to.state == "Succeeded" for to in self.eventgrid.subscriptions.values()):
+            return JSONResponse({"error": 'nobody listens: POST /control/subscribe {"endpoint": …} first'}, 409)
+        self.eventgrid.spawn(self.story.play())
+        return JSONResponse(self.story.describe(), 202)
+
+    async def _progress(self, _: Request) -> Response:
+        return JSONResponse(self.story.describe())
+
+
+async def _read[T](request: Request, kind: type[T]) -> T:
+    return msgspec.json.decode(await request.body(), type=kind)
+
+
+def _checked(handler: Handler) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except msgspec.MsgspecError as error:
+            return JSONResponse({"error": f"{request.url.path}: {error}"}, 400)
+
+    return answer

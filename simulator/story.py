@@ -1,0 +1,196 @@
+"""A morning in the workspace `prod`, told by its events: what `make run` plays."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Literal
+
+from simulator.arm import Json, guid, stamp
+from simulator.azureml import CODE_FAILED, NODE_PREEMPTED, AzureML, Run, Status, Trouble
+from simulator.eventgrid import EventGrid
+from simulator.state import Simulated
+
+SUBSCRIPTION: Final = "5f3b2c1a-8d4e-4c6b-9a7f-0e1d2c3b4a59"
+GROUP: Final = "mlops"
+WORKSPACE: Final = "prod"
+BREACH: Final = "fraud-monitor_data_drift has failed due to one or more features violating metric thresholds"
+
+_TRIALS: Final = 20
+
+
+@dataclass(frozen=True)
+class Chapter:
+    title: str
+    at: str
+    events: Sequence[str]
+
+
+@dataclass
+class Story:
+    """`pause`: seconds of the wall clock between chapters, so that a person can follow."""
+
+    sim: Simulated
+    eventgrid: EventGrid
+    azureml: AzureML
+    pause: float = 0.9
+    state: Literal["not begun", "playing", "told"] = "not begun"
+    chapters: list[Chapter] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._here = self.azureml.workspace(SUBSCRIPTION, GROUP, WORKSPACE)
+
+    def describe(self) -> Json:
+        return {"state": self.state, "workspace": self._here.path, "chapters": [vars(item) for item in self.chapters]}
+
+    async def play(self) -> None:
+        """From the beginning, with new runs, as often as one likes."""
+        self.state, self.chapters = "playing", []
+        told: list[tuple[str, Callable[[], Iterable[str]]]] = [
+            (f"A sweep with {_TRIALS} trials starts", self._sweep_starts),
+            ("Its trials run and end", self._trials_run),
+            ("The sweep ends with its best trial", self._sweep_ends),
+            ("A training run ends well", self._good_run),
+            ("A model is registered", self._model_registered),
+            ("A run fails in the user's code", self._failed_run),
+            ("A run is lost with its preempted node", self._preempted_run),
+            ("The model monitor reports drift", self._drift),
+            ("An event is delivered again", self._again),
+            ("A malformed event arrives", self._malformed),
+        ]
+        for n, (title, tell) in enumerate(told):
+            if n:
+                await asyncio.sleep(self.pause)
+            self.chapters.append(Chapter(title, stamp(self.sim.clock.now()) or "", list(tell())))
+        self.state = "told"
+
+    def _command(self, experiment: str, display: str, tags: dict[str, str], **inputs: str) -> Json:
+        """What a data scientist's command job looks like in the workspace."""
+        return {
+            "jobType": "Command",
+            "experimentName": experiment,
+            "displayName": display,
+            "command": "python train.py --data ${{inputs.data}}",
+            "environmentId": f"{self._here.path}/environments/sklearn/versions/5",
+            "computeId": f"{self._here.path}/computes/cpu-cluster",
+            "inputs": {
+                "data": {"jobInputType": "uri_folder", "uri": f"{self._here.path}/data/transactions/versions/31"},
+                **{name: {"jobInputType": "literal", "value": value} for name, value in inputs.items()},
+            },
+            "tags": tags,
+            "properties": {"azureml.git.commit": "9c1f7e2d4b6a8053", "azureml.git.branch": "main"},
+            "isArchived": False,
+        }
+
+    def _sweep_job(self, command: Json) -> Json:
+        """A sweep over what one command does."""
+        trial = {key: command.pop(key) for key in ("command", "environmentId")}
+        return command | {
+            "jobType": "Sweep",
+            "trial": trial,
+            "objective": {"goal": "maximize", "primaryMetric": "auc"},
+            "samplingAlgorithm": {"samplingAlgorithmType": "Random"},
+            "searchSpace": {"learning_rate": ["loguniform", [-9.21, -2.3]], "max_depth": ["randint", [12]]},
+            "limits": {"jobLimitsType": "Sweep", "maxTotalTrials": _TRIALS, "maxConcurrentTrials": 4},
+        }
+
+    def _ran(self, run: Run, minutes: float) -> None:
+        """It has been running for so long by now."""
+        run.created = self.sim.clock.now() - timedelta(minutes=minutes + 1)
+        run.started = self.sim.clock.now() - timedelta(minutes=minutes)
+
+    def _turns(self, run: Run, *statuses: Status, trouble: Trouble | None = None) -> list[str]:
+        *before, last = statuses
+        raised = [event for status in before for event in self.azureml.turn(self._here, run, status)]
+        return raised + self.azureml.turn(self._here, run, last, trouble)
+
+    def _sweep_starts(self) -> Iterable[str]:
+        body = self._sweep_job(self._command("fraud-sweep", "fraud sweep", {"team": "fraud"}))
+        self._sweep = self.azureml.begin(self._here, f"HD_{guid()}", body)
+        self._trials = [self._trial(n) for n in range(_TRIALS)]
+        self._ran(self._sweep, 48)
+        return self._turns(self._sweep, "Queued", "Running")
+
+    def _trial(self, n: int) -> Run:
+        rate, depth = 10 ** self.sim.chance.uniform(-4, -1), self.sim.chance.randint(3, 12)
+        tags = {"team": "fraud", "hyperparameters": json.dumps({"learning_rate": round(rate, 5), "max_depth": depth})}
+        body = self._command("fraud-sweep", f"trial {n}", tags, learning_rate=f"{rate:.5f}", max_depth=str(depth))
+        # Run ids of trials are the sweep's with a number; nothing else in the payload names the parent.
+        run = self.azureml.begin(self._here, f"{self._sweep.name}_{n}", body, parent=self._sweep)
+        run.metrics = {"auc": [round(0.84 + self.sim.chance.random() * 0.07, 4)]}
+        return run
+
+    def _trials_run(self) -> Iterable[str]:
+        for trial in self._trials:
+            self._ran(trial, self.sim.chance.uniform(2, 9))
+            yield from self._turns(trial, "Running", "Completed")
+
+    def _sweep_ends(self) -> Iterable[str]:
+        best = max(self._trials, key=lambda trial: trial.metrics["auc"])
+        self._sweep.extra = {"best_child_run_id": best.name, "score": str(best.metrics["auc"][-1])}
+        self._sweep.metrics = {"best_child_by_primary_metric": best.metrics["auc"]} | best.metrics
+        return self._turns(self._sweep, "Finalizing", "Completed")
+
+    def _good_run(self) -> Iterable[str]:
+        body = self._command("fraud-train", "fraud train", {"team": "fraud", "model": "fraud"}, learning_rate="0.02")
+        self._good = self.azureml.begin(self._here, f"fraud-train-{guid()[:8]}", body)
+        self._ran(self._good, 42)
+        self._good.metrics = {
+            "auc": [0.93],
+            "accuracy": [0.981],
+            "precision": [0.874],
+            "recall": [0.816],
+            "loss": [0.41, 0.22, 0.14, 0.11],
+        }
+        self._completed = self._turns(self._good, "Finalizing", "Completed")
+        return self._completed
+
+    def _model_registered(self) -> Iterable[str]:
+        known = [int(version) for version in self._here.models.get("fraud", {})]
+        tags = {"stage": "candidate", "team": "fraud", "auc": "0.93"}
+        version = str(max(known, default=12) + 1)
+        return self.azureml.register(self._here, "fraud", version=version, tags=tags, job=self._good.name)
+
+    def _failed_run(self) -> Iterable[str]:
+        body = self._command("churn-train", "churn train", {"team": "churn"}, horizon="30")
+        run = self.azureml.begin(self._here, f"churn-train-{guid()[:8]}", body)
+        self._ran(run, 6)
+        return self._turns(run, "Finalizing", "Failed", trouble=CODE_FAILED)
+
+    def _preempted_run(self) -> Iterable[str]:
+        body = self._command("fraud-train", "fraud train, nightly", {"team": "fraud"}, learning_rate="0.05")
+        run = self.azureml.begin(self._here, f"fraud-nightly-{guid()[:8]}", body)
+        self._ran(run, 17)
+        return self._turns(run, "Failed", trouble=NODE_PREEMPTED)
+
+    def _drift(self) -> Iterable[str]:
+        tags = {
+            "azureml_modelmonitor_threshold_breached": BREACH,
+            "azureml_modelmonitor_name": "fraud-monitor",
+            "team": "fraud",
+        }
+        body = self._command("fraud-monitor", "fraud-monitor data_drift", tags)
+        extra = {"azureml.runsource": "azureml.StepRun", "azureml_modelmonitor_name": "fraud-monitor"}
+        name = f"fraud-monitor-{guid()[:8]}"
+        run = self.azureml.begin(self._here, name, body, run_type="azureml.StepRun", extra=extra)
+        run.metrics = {"transaction_amount.normalized_wasserstein_distance": [0.37], "num_features_drifted": [2]}
+        self._ran(run, 9)
+        trouble = Trouble("UserError", BREACH, "MonitorThresholdBreached")
+        return self._turns(run, "Failed", trouble=trouble)
+
+    def _again(self) -> Iterable[str]:
+        return [self.eventgrid.repeat(self._completed[-1])]
+
+    def _malformed(self) -> Iterable[str]:
+        broken = {
+            "topic": self._here.path,
+            "subject": f"experiments/{self._here.experiment_id('fraud-train')}/runs/unknown",
+            "eventType": "Microsoft.MachineLearningServices.RunCompleted",
+            "id": guid(),
+            "eventTime": "yesterday",
+            "data": "not an object",
+            "dataVersion": "",
+            "metadataVersion": "1",
+        }
+        return [self.eventgrid.publish(broken)]

@@ -1,0 +1,168 @@
+"""The embedded host over real HTTP: the Event Grid door, what it promises by a 202, and the record it leaves."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from local.host import Host, listening
+from shared.settings import INTAKE_QUEUE
+from tests.station import SWITCHYARD, run_event
+
+ROOT = Path(__file__).resolve().parents[1]
+FIXTURES = ROOT.parent / "shared" / "fixtures"
+DOOR = "/runtime/webhooks/eventgrid?functionName=on_event"
+NOTIFICATION = {"aeg-event-type": "Notification"}
+RULES = "rules: [{name: nobody, event: Nothing.Ever, do: [{notify: platform}]}]"
+
+
+class Served:
+    """A host, and a client to it."""
+
+    def __init__(self, host, base, http):
+        self.host, self.base, self.http = host, base, http
+
+    async def post(self, body, path=DOOR, headers=NOTIFICATION):
+        data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
+        async with self.http.post(f"{self.base}{path}", data=data, headers=headers) as answer:
+            return answer.status, await answer.text()
+
+    async def get(self, path):
+        async with self.http.get(f"{self.base}{path}") as answer:
+            return await answer.json()
+
+    async def records(self):
+        """What came from outside; the events that the service raises itself are left out."""
+        await asyncio.wait_for(self.host.idle(), 10)
+        found = (await self.get("/api/events?limit=200"))["events"]
+        return [one for one in found if not one["event"] or one["event"]["type"] != "EventRefused"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    folder = tmp_path / "config"
+    (folder / "rules").mkdir(parents=True)
+    (folder / "switchyard.yaml").write_text(SWITCHYARD.replace("tell: platform", "time_zone: Asia/Tokyo"))
+    (folder / "rules" / "team.yaml").write_text(RULES)
+    return folder
+
+
+@pytest.fixture
+async def served(config, tmp_path):
+    host = Host(config, tmp_path / "state.db", {})
+    async with listening(host) as port, aiohttp.ClientSession() as http:
+        yield Served(host, f"http://127.0.0.1:{port}", http)
+    await host.stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (DOOR, NOTIFICATION, 202),
+        (DOOR.replace("on_event", "ON_EVENT"), NOTIFICATION, 202),  # names match in any case
+        (DOOR, {}, 400),
+        (DOOR, {"aeg-event-type": "Unsubscribe"}, 202),
+        (DOOR.replace("on_event", "on_nothing"), NOTIFICATION, 404),
+        (DOOR.split("?", maxsplit=1)[0], NOTIFICATION, 404),
+    ],
+)
+async def test_the_door_answers_as_the_functions_host_does(served, path, headers, status):
+    assert (await served.post([run_event("e1")], path, headers))[0] == status
+
+
+async def test_the_handshake_of_the_event_grid_schema(served):
+    sent = [
+        {"id": "v", "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent", "data": {"validationCode": "c0de"}}
+    ]
+    status, text = await served.post(sent, headers={"aeg-event-type": "SubscriptionValidation"})
+    assert (status, json.loads(text)) == (200, {"validationResponse": "c0de"})
+    assert (await served.post({}, headers={"aeg-event-type": "SubscriptionValidation"}))[0] == 400
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [("eventgrid.azure.net", "eventgrid.azure.net"), ("evil.test", None)])
+async def test_the_handshake_of_cloudevents(served, origin, allowed):
+    headers = {"WebHook-Request-Origin": origin}
+    async with served.http.options(f"{served.base}{DOOR}", headers=headers) as answer:
+        assert (answer.status, answer.headers.get("WebHook-Allowed-Origin")) == (200, allowed)
+
+
+async def test_one_bad_event_in_a_batch_does_not_touch_its_neighbours(served):
+    bad = [7, {"id": "x"}, run_event("t") | {"eventTime": "soon"}, run_event("d") | {"data": "text"}]
+    status, _ = await served.post([run_event("a"), *bad, run_event("b")])
+    assert status == 202
+    records = await served.records()
+    assert sorted(one["event"]["id"] for one in records if one["status"] == "decided") == ["a", "b"]
+    refused = [record for record in records if record["status"] == "refused"]
+    assert len(refused) == 4
+    reasons = [(await served.get(f"/api/events/{one['id']}"))["refusal"] for one in refused]
+    assert any("eventTime is 'soon'" in str(reason) for reason in reasons)
+
+
+async def test_what_is_not_json_is_kept_with_its_bytes(served):
+    assert (await served.post(b"\xff not json"))[0] == 202
+    (record,) = await served.records()
+    assert record["status"] == "refused"
+
+
+async def test_a_cloudevent_may_come_alone(served):
+    sent = run_event("c1")
+    cloud = {"specversion": "1.0", "id": "c1", "source": sent["topic"], "type": sent["eventType"]}
+    cloud |= {"time": sent["eventTime"], "data": sent["data"]}
+    assert (await served.post(cloud))[0] == 202
+    (record,) = await served.records()
+    assert (record["status"], record["event"]["type"]) == ("decided", "RunCompleted")
+
+
+async def test_the_keyless_way_in_takes_the_same_events(served):
+    await served.host.queues.put(INTAKE_QUEUE, [json.dumps(run_event("q1")), json.dumps([run_event("q2")]), "not json"])
+    await asyncio.wait_for(served.host.idle(), 10)
+    assert sorted(record["status"] for record in await served.records()) == ["decided", "decided", "refused"]
+
+
+async def test_a_body_beyond_what_event_grid_sends_is_refused(served):
+    assert (await served.post(b"x" * (9 * 1024 * 1024)))[0] == 413
+
+
+async def test_a_poisoned_message_ends_on_record_and_the_host_lives(served, monkeypatch):
+    monkeypatch.setattr("local.host._AGAIN", 0.0)
+    await served.host.queues.put("switchyard-work", ['{"type":"nobody"}'])
+    await asyncio.wait_for(served.host.idle(), 10)
+    (record,) = await served.records()
+    assert record["status"] == "refused"
+    assert (await served.post([run_event("after")]))[0] == 202
+
+
+async def test_a_second_host_goes_on_where_the_first_stopped(config, tmp_path):
+    first = Host(config, tmp_path / "state.db", {})
+    await first.queues.put("switchyard-work", [])
+    await first.queues.put(INTAKE_QUEUE, [json.dumps(run_event(f"e{n}")) for n in range(20)])
+    assert await first.stop() == 20
+    second = Host(config, tmp_path / "state.db", {})
+    second.start()
+    await asyncio.wait_for(second.idle(), 10)
+    assert await second.stop() == 0
+
+
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the documented payloads are not beside this checkout")
+async def test_every_documented_payload_goes_through_and_leaves_its_record(served):
+    expected = {}
+    for path in sorted(FIXTURES.glob("*.json")):
+        for event in json.loads(path.read_text()):
+            event["id"] = path.name  # the documentation uses one id for all of its samples
+            assert (await served.post([event]))[0] == 202
+            expected[path.name] = "Microsoft.EventGrid" if "validation" in path.name else ""
+    await served.records()
+    for name in expected:
+        record = await served.get(f"/api/events/{name}")
+        assert record["status"] == "decided", name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "samples" / "events").glob("*.json")), ids=lambda path: path.stem)
+async def test_every_sample_of_the_repository_goes_through(served, path):
+    sent = json.loads(path.read_text())
+    assert (await served.post(sent if isinstance(sent, list) else [sent]))[0] == 202
+    (record,) = await served.records()
+    assert record["status"] == ("refused" if "malformed" in path.name else "decided")

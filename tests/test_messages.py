@@ -1,0 +1,444 @@
+"""What people are told, in both languages; and the templates within parameters."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import messages
+from shared.actions import Language, Link, Note, Severity
+from shared.errors import PermanentError
+from shared.events import TYPES, Blob, Drift, Endpoint, Event, Model, Run
+from shared.messages import (
+    Template,
+    builtin,
+    builtin_names,
+    check,
+    default_for,
+    fill,
+    formats,
+    needs,
+    parse_template,
+    render,
+)
+from shared.record import Facts, Job
+
+NOW = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+SOURCE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/prod"
+LANGUAGES: tuple[Language, ...] = ("en", "ja")
+both_languages = pytest.mark.parametrize("language", LANGUAGES)
+
+
+def event(kind: str, **parts: object) -> Event:
+    values: dict[str, object] = {"workspace": "prod", "tags": {"team": "fraud"}} | parts
+    return Event("e-1", kind, NOW, SOURCE, "a/subject", kind, **values)  # type: ignore[arg-type]
+
+
+def everything(note: Note) -> str:
+    rows = [f"{fact.name}={fact.value}" for fact in (*note.facts, *note.table)]
+    return "\n".join([note.title, note.text, note.short, note.code, *rows, *(link.text for link in note.links)])
+
+
+RUN = Run("frosty_sun_1", experiment="fraud-weekly", status="Completed")
+FAILED = Run("frosty_sun_1", experiment="fraud-weekly", status="Failed")
+MODEL, ENDPOINT = Model("fraud", "7"), Endpoint("fraud-online", "Managed", ("fraud:7", "rules:2"))
+TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
+    "run-completed": (
+        event("RunCompleted", run=RUN),
+        Facts({"auc": 0.934213, "rows": 120000.0}, Job(name="Fraud weekly", duration=4350)),
+        "good",
+        ("Fraud weekly", "fraud-weekly", "team|担当チーム=fraud", "1 h 12 min|1時間12分", "auc=0.9342", "rows=120,000"),
+    ),
+    "run-failed": (
+        event("RunStatusChanged", run=FAILED),
+        Facts(job=Job(error="ValueError: column amount is missing", error_code="UserError")),
+        "bad",
+        ("frosty_sun_1", "UserError", "ValueError: column amount is missing"),
+    ),
+    "run-status": (event("RunStatusChanged", run=Run("r1", status="Canceled")), Facts(), "warning", ("r1", "Canceled")),
+    "model-registered": (event("ModelRegistered", model=MODEL), Facts(), "info", ("fraud", "7")),
+    "model-deployed": (
+        event("ModelDeployed", endpoint=ENDPOINT),
+        Facts(),
+        "good",
+        ("fraud-online", "fraud:7, rules:2"),
+    ),
+    "drift-detected": (
+        event("DriftDetected", drift=Drift("transactions", coefficient=0.83503490)),
+        Facts(),
+        "warning",
+        ("transactions", "0.835"),
+    ),
+    "blob-created": (
+        event("BlobCreated", blob=Blob("https://x/in/a.csv", "in", "a.csv", 5 * 2**20)),
+        Facts(),
+        "info",
+        ("a.csv", "5 MiB"),
+    ),
+    "model-quality-degraded": (
+        event("ModelQualityDegraded", model=MODEL, data={"metric": "auc", "value": 0.71, "threshold": 0.8}),
+        Facts(),
+        "bad",
+        ("fraud", "auc", "0.71", "0.8"),
+    ),
+    "rollout-completed": (
+        event("RolloutCompleted", model=MODEL, endpoint=ENDPOINT),
+        Facts(),
+        "good",
+        ("fraud-online",),
+    ),
+    "rollout-rolled-back": (
+        event("RolloutRolledBack", model=MODEL, endpoint=ENDPOINT, data={"reason": "too many errors", "weight": 25}),
+        Facts(),
+        "bad",
+        ("fraud-online", "too many errors", "25%"),
+    ),
+    "expected-event-missing": (
+        event("ExpectedEventMissing", data={"expected": "ModelDeployed", "after": "ModelRegistered", "within": 7200}),
+        Facts(),
+        "warning",
+        ("ModelDeployed", "ModelRegistered", "2 h|2時間"),
+    ),
+    "action-failed": (
+        event("ActionFailed", data={"action": "teams", "rule": "fraud", "reason": "HTTP 404", "record": "abc"}),
+        Facts(),
+        "bad",
+        ("teams", "fraud", "HTTP 404", "abc"),
+    ),
+    "event-refused": (
+        event("EventRefused", data={"reason": "id is missing", "record": "abc"}),
+        Facts(),
+        "warning",
+        ("id is missing", "abc"),
+    ),
+    "event": (event("Contoso.Shipped"), Facts(), "info", ("Contoso.Shipped", "a/subject")),
+}
+
+
+@both_languages
+@pytest.mark.parametrize("name", TOLD)
+def test_each_kind_of_event_is_told_with_what_matters(name: str, language: Language):
+    about, facts, severity, words = TOLD[name]
+    assert default_for(about) == name
+    note = render(None, about, facts, language=language, now=NOW)
+    said = everything(note)
+    assert note.severity == severity
+    assert not [word for word in words if not any(one.casefold() in said.casefold() for one in word.split("|"))], said
+    assert not [bad for bad in ("None", "Undefined", "{{", "{%", "Template=") if bad in said], said
+
+
+def test_every_template_is_told_about_above():
+    assert sorted(TOLD) == list(builtin_names())
+
+
+@both_languages
+@pytest.mark.parametrize("name", builtin_names())
+def test_an_event_that_says_nothing_still_makes_a_message(name: str, language: Language):
+    note = render(builtin(name), Event("1", "X", NOW, "/x"), Facts(), language=language)
+    assert note.title
+    assert note.short
+    assert all(fact.value for fact in note.facts)
+    assert "Template" not in {fact.name for fact in note.facts}
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_template_speaks_both_languages(name: str):
+    template = builtin(name)
+    pairs = [template.title, template.text, template.short, *(fact.name for fact in template.facts)]
+    assert not [pair for pair in pairs if bool(pair.en) != bool(pair.ja) and pair.en != pair.ja and name != "event"]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type_of_event_has_a_template_of_its_own(kind: str):
+    assert default_for(event(kind)) != "event"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        ("The node was preempted.", "プリエンプト"),
+        ("Node abc was lost", "接続が失われました"),
+        ("Standard NCSv3 cores quota exceeded", "クォータ"),
+        ("ValueError: preparation failed", ""),
+        ("KeyError: 'node_id'", ""),
+    ],
+)
+def test_a_failure_of_the_platform_is_told_from_one_of_the_code(error: str, cause: str):
+    note = render(None, event("RunStatusChanged", run=FAILED), Facts(job=Job(error=error)), language="ja")
+    assert (cause in note.text) if cause else ("再投入" not in note.text)
+    assert note.code == error
+
+
+def test_what_could_not_be_looked_up_is_told_too():
+    note = render(None, event("RunCompleted", run=RUN), Facts(unknown={"metrics": "HTTP 403"}), language="en")
+    assert "Metrics=could not be read (HTTP 403)" in everything(note)
+
+
+@both_languages
+def test_buttons_are_in_the_reader_s_language_and_never_twice(language: Language):
+    ours = [Link("studio", "https://ml"), Link("console", "https://c")]
+    own = parse_template(
+        {"title": "x", "links": [{"text": "Mine", "url": "https://c"}, {"text": "No", "url": "{{ event.blob.url }}"}]}
+    )
+    note = render(own, event("RunCompleted"), Facts(), language=language, links=ours)
+    studio = "Open in Azure ML studio" if language == "en" else "Azure ML スタジオで開く"
+    assert [(link.text, link.url) for link in note.links] == [("Mine", "https://c"), (studio, "https://ml")]
+
+
+def test_times_are_those_of_the_reader_s_zone():
+    note = render(None, event("ModelRegistered", model=MODEL), Facts(), language="ja", time_zone="Asia/Tokyo")
+    assert "登録日時=2026年11月20日 17:30 (JST)" in everything(note)
+
+
+def test_the_lookups_that_a_message_would_like_are_known():
+    assert needs(builtin("run-completed")) == {"metrics", "job"}
+    assert needs(builtin("run-failed")) == {"job"}
+    assert needs(builtin("model-registered")) == frozenset()
+    assert needs(parse_template({"title": "{{ event['metrics'].auc }}"})) == {"metrics"}
+
+
+def test_importing_messages_does_not_import_jinja2():
+    code = "import sys, shared.messages, shared.actions; shared.actions.discover(); print('jinja2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+# Templates of our users.
+
+
+def test_a_template_that_fails_leaves_out_its_part_and_says_so():
+    own = parse_template(
+        {
+            "title": "{{ 1 / 0 }}",
+            "text": "ok",
+            "facts": [{"name": "A", "value": "{{ 'x' + 1 }}"}, {"name": "B", "value": 2}],
+        }
+    )
+    note = render(own, event("RunCompleted"), Facts(), language="en")
+    assert note.title == "RunCompleted a/subject"
+    assert note.text == "ok"
+    assert {fact.name: fact.value for fact in note.facts}["B"] == "2"
+    assert [fact.value for fact in note.facts if fact.name == "Template"] == [
+        "title: ZeroDivisionError: division by zero",
+        'A: TypeError: can only concatenate str (not "int") to str',
+    ]
+
+
+def test_facts_come_and_go_by_value_and_condition():
+    lines = [
+        {"name": "empty", "value": "{{ event.model.name }}"},
+        {"name": "no", "value": "x", "when": "{{ event.type == 'Other' }}"},
+        {"name": "yes", "value": "x", "when": "{{ event.type == 'RunCompleted' }}"},
+    ]
+    note = render(parse_template({"title": "t", "facts": lines}), event("RunCompleted"), Facts(), language="en")
+    assert [fact.name for fact in note.facts] == ["yes"]
+
+
+def test_one_text_stands_for_both_languages():
+    own = parse_template({"title": "same", "text": {"ja": "日本語だけ"}})
+    for language in LANGUAGES:
+        note = render(own, event("X"), Facts(), language=language)
+        assert (note.title, note.text) == ("same", "日本語だけ")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "place", "words"),
+    [
+        ({}, ("title",), "Field required"),
+        ({"title": " "}, (), "title is empty"),
+        ({"title": "x", "colour": "red"}, ("colour",), "Extra inputs"),
+        ({"title": {"en": "x", "fr": "y"}}, ("title", "fr"), "Extra inputs"),
+        ({"title": "x", "text": "{{ event.modle }}"}, ("text", "en"), "event has no 'modle'; did you mean 'model'"),
+        ({"title": "x", "facts": [{"name": "a"}]}, ("facts", 0, "value"), "Field required"),
+    ],
+)
+def test_a_mistake_in_a_template_is_said_with_its_place(
+    mapping: dict[str, object], place: tuple[object, ...], words: str
+):
+    with pytest.raises(ValueError, match=words) as caught:
+        parse_template(mapping)
+    assert [error["loc"] for error in caught.value.errors()] == [place]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{{ event.model.name }", "unexpected '}'"),
+        ("{% if event.run %}\nx", "line 2: Unexpected end of template"),
+        ("\n{{ event.run.idd }}", "line 2: event.run has no 'idd'; did you mean 'id'?"),
+        ("{{ evnt.id }}", "unknown name 'evnt'; did you mean 'event'?"),
+        ("{{ event.id | shrot }}", "unknown filter 'shrot'; did you mean 'short'?"),
+        ("{{ event.tags.items() }}", "a call is not possible"),
+        ("{{ 2 ** 9 }}", "pow is not possible"),
+        ("{% set x = 1 %}", "assign is not possible"),
+        ("{% include 'x' %}", "include is not possible"),
+        ("{% import 'os' as os %}", "import is not possible"),
+        ("{% macro m() %}{% endmacro %}", "macro is not possible"),
+        ("{% for a in [1] %}{% for b in [1] %}{% endfor %}{% endfor %}", "a loop within a loop"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested too deeply"),
+        ("{{ 1 }}" + "x" * 20_000, "20,007 characters, and 20,000 is the limit"),
+    ],
+)
+def test_a_wrong_template_is_explained(text: str, words: str):
+    assert words in (check(text) or "nothing said")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["plain", "${NAME}", "{{ event.tags['azureml.pipeline'] }}", "{% for n in range(3) %}{{ loop.index }}{% endfor %}"],
+)
+def test_a_right_template_is_let_through(text: str):
+    assert check(text) is None
+
+
+def said(text: str, **parts: object) -> str:
+    return render(
+        parse_template({"title": "t", "text": text}), event("RunCompleted", **parts), Facts(), language="en"
+    ).text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[{{ event.model.name }}]", "[]"),
+        ("[{{ event.drift.coefficient * 100 - 3 }}]", "[]"),
+        ("[{{ event.drift.coefficient | number }}{{ event.run.id | short }}{{ event.drift.start | localtime }}]", "[]"),
+        ("{% if event.drift.coefficient > 0.3 %}big{% else %}unknown or small{% endif %}", "unknown or small"),
+        ("{{ event.tags.items }}", "a tag named items"),
+        ("{{ event.tags['a.b'] }} {{ event.data.list }} {{ event.data.yes }}", "dotted 1, 2 true"),
+        ("{{ event.type.__class__ }}{{ event.tags.__init__ }}{{ event['__class__'] }}{{ [].append }}", ""),
+        ("{% for name, value in event.tags | items %}{{ loop.index }}{{ name }} {% endfor %}", "1items 2a.b"),
+        ("{{ event.time | localtime('Asia/Tokyo') }}", "20 Nov 2026, 17:30 (JST)"),
+        ("{{ event.data | tojson }}", '{"list":[1,2],"yes":true}'),
+    ],
+)
+def test_what_templates_can_say(text: str, words: str):
+    tags = {"items": "a tag named items", "a.b": "dotted"}
+    assert said(text, tags=tags, data={"list": [1, 2], "yes": True}) == words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 'a' * 1000000000 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ [0] * 1000000000 }}",
+        "{% for a in range(1000000000) %}x{% endfor %}",
+        "{% for a in range(1000) %}{{ event.tags.long }}{% endfor %}",
+        "{{ event.tags.long | replace('x', event.tags.long) | replace('x', event.tags.long) }}",
+        "{{ event.tags.list | join(event.tags.long) }}",
+        "{{ range(1000000000) | list }}",
+    ],
+)
+def test_no_template_grows_beyond_measure(text: str):
+    assert len(said(text, tags={"long": "x" * 10_000, "list": [1] * 10_000})) <= 20_000
+
+
+@given(st.text(max_size=60) | st.text("{}%# |.()[]'\"event12+*-~", max_size=60))
+def test_no_text_can_stop_a_message(text: str):
+    assert (
+        render(
+            Template.model_construct(title=messages.Both(en="t"), text=messages.Both.model_construct(en=text, ja="")),
+            event("X"),
+            Facts(),
+            language="en",
+        ).title
+        == "t"
+    )
+
+
+# Parameters.
+
+
+def test_parameters_are_filled_at_every_depth_and_keep_numbers():
+    about = event("DriftDetected", drift=Drift(coefficient=0.83), model=MODEL, data={"on": True})
+    params = {
+        "inputs": {"drift": "{{ event.drift.coefficient }}", "twice": "{{ event.drift.coefficient * 2 }}"},
+        "list": ["{{ event.model.name }}-{{ event.model.version }}", 3, None, True],
+        "version": "{{ event.model.version }}",
+        "on": "{{ event.data.on }}",
+        "key": "{{ key }}",
+        "missing": "{{ event.blob.url }}",
+        "url": "${TEAMS_FRAUD}",
+        "{{ not a template }}": "as it is",
+    }
+    assert fill(params, about, Facts(), {"key": "k-1"}) == {
+        "inputs": {"drift": 0.83, "twice": 1.66},
+        "list": ["fraud-7", 3, None, True],
+        "version": "7",
+        "on": True,
+        "key": "k-1",
+        "missing": "",
+        "url": "${TEAMS_FRAUD}",
+        "{{ not a template }}": "as it is",
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ event.tags.x }}", "a {{ event.tags.x }}", "${{ event.tags.y }}", "{{ '$' ~ event.tags.y }}"]
+)
+def test_no_event_brings_in_a_secret(text: str):
+    about = event("X", tags={"x": "${GITHUB_TOKEN}", "y": "{GITHUB_TOKEN}"})
+    assert "${GITHUB_TOKEN}" not in str(fill(text, about, Facts(), {}))
+
+
+def test_the_rule_s_own_secret_stays_beside_a_template():
+    about = event("X", tags={"x": "${OTHER}"})
+    assert fill("Bearer ${TOKEN} {{ event.tags.x }}", about, Facts(), {}) == "Bearer ${TOKEN} $ {OTHER}"
+
+
+def test_parameters_that_can_t_be_filled_are_refused():
+    with pytest.raises(PermanentError, match=r"the template '\{\{ 1 / 0 \}\}' can't be rendered: ZeroDivisionError"):
+        fill({"a": "{{ 1 / 0 }}"}, event("X"), Facts(), {})
+
+
+def test_an_unknown_template_is_refused_with_those_there_are():
+    with pytest.raises(PermanentError, match=r"there is no template 'run-complete'; built in are .*run-completed"):
+        builtin("run-complete")
+
+
+# Values.
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "japanese"),
+    [
+        (0.2, "0 s", "0秒"),
+        (45, "45 s", "45秒"),
+        (130, "2 min 10 s", "2分10秒"),
+        (700, "11 min", "11分"),
+        (4350, "1 h 12 min", "1時間12分"),
+        (7200, "2 h", "2時間"),
+        (200_000, "2 d 7 h", "2日7時間"),
+        (-1, "", ""),
+        (float("nan"), "", ""),
+        ("soon", "", ""),
+    ],
+)
+def test_durations(seconds: object, english: str, japanese: str):
+    assert (formats.duration(seconds, "en"), formats.duration(seconds, "ja")) == (english, japanese)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.934213, "0.9342"),
+        (120_000, "120,000"),
+        (123_456.7, "123,457"),
+        (0.000012, "1.2e-05"),
+        (3e12, "3e+12"),
+        (0.0, "0"),
+        (-0.5, "-0.5"),
+        (float("inf"), "inf"),
+        ("7", "7"),
+    ],
+)
+def test_numbers_have_the_digits_that_matter(value: object, words: str):
+    assert formats.number(value) == words
+
+
+@pytest.mark.parametrize(("value", "zone"), [("yesterday", "UTC"), ("2026-11-20T08:30:00Z", "Mars/Base"), (7, "UTC")])
+def test_a_time_that_is_none_is_left_as_it_came(value: object, zone: str):
+    assert formats.localtime(value, zone, "en") == ("" if value == 7 else value)

@@ -1,0 +1,63 @@
+"""The compiled requirements say what pyproject.toml asks for, pin it with hashes, and name no package host."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)", re.MULTILINE)
+
+
+def asked(*extras):
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+def blocks(name):
+    """Package -> its block of lines: pin, hashes, who asked for it."""
+    text = (ROOT / name).read_text()
+    starts = [*PIN.finditer(text)]
+    ends = [*(start.start() for start in starts[1:]), len(text)]
+    return {canonicalize_name(s[1]): (s[2], text[s.start() : end]) for s, end in zip(starts, ends, strict=True)}
+
+
+@pytest.mark.parametrize(("name", "extras"), [("requirements.txt", ()), ("requirements-dev.txt", ("local", "dev"))])
+def test_what_is_asked_for_is_what_is_pinned(name, extras):
+    wanted, pinned = asked(*extras), blocks(name)
+    direct = {package for package, (_, block) in pinned.items() if "via switchyard (pyproject.toml)" in one_line(block)}
+    assert direct == set(wanted)
+    for package, requirement in wanted.items():
+        assert requirement.specifier.contains(pinned[package][0], prereleases=True), package
+
+
+def one_line(block):
+    """`# via` is followed by names on lines of their own where there are several."""
+    text = re.sub(r"\s*\n\s*#\s*", " ", block)
+    return re.sub(r"via .*?switchyard", "via switchyard", text)
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_pin_has_a_hash_and_no_line_names_a_host(name):
+    assert [package for package, (_, block) in blocks(name).items() if "--hash=sha256:" not in block] == []
+    assert re.findall(r"(?:https?|file)://\S+|--(?:extra-)?index-url.*|--find-links.*", (ROOT / name).read_text()) == []
+
+
+def test_development_runs_the_versions_that_azure_installs():
+    production, development = blocks("requirements.txt"), blocks("requirements-dev.txt")
+    assert {name: pin for name, (pin, _) in production.items()}.items() <= {
+        name: pin for name, (pin, _) in development.items()
+    }.items()
+
+
+def test_every_direct_dependency_has_its_reason():
+    reasons = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
+    assert [name for name in asked("local", "dev") if f"`{name}`" not in reasons] == []
+
+
+def test_the_lock_of_the_storage_emulator_names_no_host():
+    assert '"resolved"' not in (ROOT / "tests/azurite/package-lock.json").read_text()

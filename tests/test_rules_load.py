@@ -1,0 +1,270 @@
+"""The configuration folder: what is in force, and what is said about what is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.rules.load import TELL, Loaded, load, load_texts
+from shared.rules.tree import read
+
+CONFIG = Path(__file__).parent.parent / "config"
+WRONG = CONFIG / "wrong"
+MAIN = (CONFIG / "switchyard.yaml").read_text()
+DOCS = (CONFIG.parent / "docs" / "rules.md").read_text()
+EXPECT = re.compile(r"# expect: (\d+:\d+: .+)\n")
+
+RULE = """\
+rules:
+  - name: {name}
+    event: RunCompleted
+    do: [{{notify: fraud-team}}]
+"""
+
+
+def loaded(**rules: str) -> Loaded:
+    return load_texts({"switchyard.yaml": MAIN} | {f"rules/{name}.yaml": text for name, text in rules.items()})
+
+
+def wrong_cases() -> list[tuple[str, dict[str, str]]]:
+    """A file stands for a rule file, or for what its name begins with; a folder is laid over the shipped switchyard.yaml."""
+    cases = []
+    for path in sorted(WRONG.iterdir()):
+        if path.is_dir():
+            texts = {file.relative_to(path).as_posix(): file.read_text() for file in path.rglob("*.yaml")}
+            cases.append((path.name, texts))
+        else:
+            kind = path.name.partition("-")[0]
+            name = {"switchyard": "switchyard.yaml", "message": "templates/own.yaml"}.get(kind, "rules/wrong.yaml")
+            cases.append((path.stem, {name: path.read_text()}))
+    return cases
+
+
+@pytest.mark.parametrize(("name", "texts"), wrong_cases(), ids=[name for name, _ in wrong_cases()])
+def test_each_mistake_is_said_with_its_place_and_what_was_expected(name, texts):
+    result = load_texts({"switchyard.yaml": MAIN, **texts})
+    expected = [f"{file}:{found[1]}" for file, text in texts.items() if (found := EXPECT.match(text))]
+    assert [str(problem) for problem in result.problems] == expected
+    assert result.rejected_files == tuple(problem.file for problem in result.problems)
+
+
+def test_there_are_enough_wrong_files():
+    assert len(wrong_cases()) >= 45
+
+
+def test_every_mistake_of_all_files_is_said_at_once():
+    broken = RULE.format(name="a-run").replace("RunCompleted", "RunComplete").replace("fraud-team", "frud-team")
+    result = loaded(a=broken, b=RULE.format(name="B"), c="rules: [")
+    assert [(problem.file, problem.line) for problem in result.problems] == [
+        ("rules/a.yaml", 3),
+        ("rules/a.yaml", 4),
+        ("rules/b.yaml", 2),
+        ("rules/c.yaml", 1),
+    ]
+
+
+def test_a_broken_file_is_refused_alone():
+    result = loaded(a=RULE.format(name="a-run"), b="rules: [", c=RULE.format(name="c-run"))
+    assert [rule.name for rule in result.rules.rules] == ["a-run", "c-run", TELL]
+    assert result.rejected_files == ("rules/b.yaml",)
+
+
+def test_what_is_valid_of_a_broken_switchyard_yaml_stays():
+    result = load_texts(
+        {
+            "switchyard.yaml": "receivers:\n  a: {email: a@contoso.com}\n  b: {emial: b@contoso.com}\n",
+            "rules/a.yaml": "rules:\n  - {name: a-run, event: RunCompleted, do: [{notify: a}]}\n",
+            "rules/b.yaml": "rules:\n  - {name: b-run, event: RunCompleted, do: [{notify: b}]}\n",
+        }
+    )
+    assert [rule.name for rule in result.rules.rules] == ["a-run"]
+    assert result.rejected_files == ("rules/b.yaml", "switchyard.yaml")
+    assert "receiver 'b' has a mistake of its own: switchyard.yaml:3:3" in str(result.problems[0])
+
+
+def test_a_rule_that_names_a_broken_template_is_told_so():
+    texts = {"switchyard.yaml": MAIN, "templates/own.yaml": "text: no title\n"}
+    step = "{notify: fraud-team, template: own}"
+    result = load_texts(texts | {"rules/a.yaml": f"rules: [{{name: a, event: RunCompleted, do: [{step}]}}]\n"})
+    assert "template 'own' has a mistake of its own: templates/own.yaml:1:1" in str(result.problems[0])
+
+
+def test_an_own_template_can_be_named():
+    texts = {"switchyard.yaml": MAIN, "templates/own.yaml": "title: {en: Done, ja: 完了}\n"}
+    step = "{notify: fraud-team, template: own}"
+    result = load_texts(texts | {"rules/a.yaml": f"rules: [{{name: a, event: RunCompleted, do: [{step}]}}]\n"})
+    assert (result.problems, set(result.templates)) == ((), {"own"})
+
+
+def test_the_shipped_configuration_has_no_mistake():
+    result = load(CONFIG)
+    assert result.problems == ()
+    assert {"fraud-run-good", "platform-failure", TELL} <= {rule.name for rule in result.rules.rules}
+    assert "churn-batch-arrived" not in {rule.name for rule in result.rules.rules}  # it is not enabled
+
+
+def test_a_folder_that_is_not_there_is_a_problem_and_no_exception(tmp_path):
+    result = load(tmp_path / "none")
+    assert [str(problem) for problem in result.problems] == ["switchyard.yaml:1:1: the file is missing"]
+    assert len(result.rules) == 0
+
+
+def test_bytes_that_are_not_text_are_a_problem_with_a_place(tmp_path):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "switchyard.yaml").write_text(MAIN)
+    (tmp_path / "rules" / "a.yaml").write_bytes(b"rules:\n  - name: caf\xe9\n")
+    assert [str(problem) for problem in load(tmp_path).problems] == [
+        "rules/a.yaml:2:14: a character that YAML does not allow: save the file as UTF-8 text"
+    ]
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    (tmp_path / "switchyard.yaml").write_text(MAIN, encoding="utf-8-sig")
+    assert load(tmp_path).problems == ()
+
+
+def test_the_version_names_the_bytes_of_all_files():
+    one, same, other = (loaded(a=RULE.format(name=name)) for name in ("a-run", "a-run", "b-run"))
+    assert re.fullmatch("[0-9a-f]{12}", one.version)
+    assert one.version == same.version == one.rules.version != other.version
+
+
+def test_a_receiver_becomes_one_intent_for_each_channel_address():
+    main = """\
+defaults: {language: ja}
+receivers:
+  all: {teams: ["${A_URL}", "${B_URL}"], email: [a@contoso.com, b@contoso.com], sms: "+818012345678"}
+"""
+    rules = "rules: [{name: a, event: RunCompleted, do: [{notify: all, template: run-completed, language: en}]}]"
+    result = load_texts({"switchyard.yaml": main, "rules/a.yaml": rules})
+    said = {"template": "run-completed", "language": "en"}
+    assert [(step.action, step.params) for step in result.rules.rules[0].steps] == [
+        ("teams", {"url": "${A_URL}"} | said),
+        ("teams", {"url": "${B_URL}"} | said),
+        ("email", {"to": ["a@contoso.com", "b@contoso.com"]} | said),
+        ("sms", {"to": ["+818012345678"]} | said),
+    ]
+
+
+def test_a_message_is_in_the_receivers_language_or_else_the_default():
+    main = """\
+defaults: {language: ja}
+receivers: {a: {email: a@contoso.com}, b: {email: b@contoso.com, language: en}}
+"""
+    rules = "rules: [{name: a, event: RunCompleted, do: [{notify: a}, {notify: b}]}]"
+    steps = load_texts({"switchyard.yaml": main, "rules/a.yaml": rules}).rules.rules[0].steps
+    assert [step.params["language"] for step in steps] == ["ja", "en"]
+
+
+def test_what_stands_beside_retrain_goes_before_the_pipelines_own():
+    step = "{retrain: fraud-weekly, inputs: {reason: drift, learning_rate: 0.1}, experiment: again}"
+    rules = loaded(a=f"rules: [{{name: a, event: DriftDetected, do: [{step}]}}]").rules
+    params = rules.rules[0].steps[0].params
+    assert params["experiment"] == "again"
+    assert params["inputs"] == {
+        "training_data": "azureml:transactions:31",
+        "learning_rate": 0.1,
+        "reason": "drift",
+    }
+    assert params["workspace"] == {
+        "subscription": "5f3b2c1a-8d4e-4c6b-9a7f-0e1d2c3b4a59",
+        "resource_group": "mlops",
+        "workspace": "prod",
+    }
+
+
+def test_a_value_that_becomes_known_with_the_event_is_not_judged_before():
+    step = '{resubmit: {limit: "{{ event.tags.limit }}"}}'
+    assert loaded(a=f"rules: [{{name: a, event: RunStatusChanged, do: [{step}]}}]").problems == ()
+
+
+def test_the_receiver_to_tell_hears_of_our_own_failures():
+    rule = loaded().rules.rules[-1]
+    assert (rule.name, rule.events) == (TELL, ("ActionFailed", "EventRefused"))
+    assert [step.action for step in rule.steps] == ["teams", "email"]
+
+
+def test_a_secret_in_clear_is_never_repeated():
+    clear = "https://prod.example.com/workflows/invoke?sig=Zm9vYmFyYmF6"
+    main = f"receivers: {{a: {{teams: '{clear}'}}}}\n"
+    rules = f"rules: [{{name: a, event: RunCompleted, do: [{{teams: {{url: '{clear}'}}}}]}}]"
+    problems = load_texts({"switchyard.yaml": main, "rules/a.yaml": rules}).problems
+    assert problems
+    assert not any("Zm9v" in problem.message or "example.com" in problem.message for problem in problems)
+
+
+def test_words_are_read_as_yaml_1_2_reads_them():
+    node, problems = read(
+        "f", "{a: no, b: on, c: 22:30, d: 1_0, e: 012, f: 0.5, g: 'true', h: 2026-01-01, i: ~, j: 1e3}"
+    )
+    assert problems == []
+    assert node is not None
+    assert node.plain() == {
+        "a": "no",
+        "b": "on",
+        "c": "22:30",
+        "d": "1_0",
+        "e": 12,
+        "f": 0.5,
+        "g": "true",
+        "h": "2026-01-01",
+        "i": None,
+        "j": 1000.0,
+    }
+
+
+def test_an_alias_stands_for_what_it_names():
+    text = """\
+rules:
+  - {name: a, event: RunCompleted, do: &tell [{notify: fraud-team}]}
+  - {name: b, event: RunCompleted, do: *tell}
+"""
+    rules = loaded(a=text).rules.rules
+    assert rules[0].steps == rules[1].steps != ()
+
+
+WORDS = r"""{ } [ ] : # | > ~ = \ " ' - &a *a !x .. {{ }} null 1e999 any: 🎉 name: notify: match: ${ .nan "\ud800" ? <<: {%"""
+PIECES = st.sampled_from(
+    [*(f"{word} " for word in WORDS.split()), "\n", "\n  ", "\t", "\0", "\udc80", "- - - ", "9" * 50]
+)
+EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 9), PIECES), min_size=1, max_size=5)
+SHIPPED = {
+    "switchyard.yaml": MAIN,
+    "rules/churn.yaml": (CONFIG / "rules" / "churn.yaml").read_text(),
+    "templates/own.yaml": "title: {en: Done, ja: 完了}\nfacts: [{name: Id, value: '{{ event.id }}'}]\n",
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(sorted(SHIPPED)), EDITS)
+def test_nothing_that_people_write_makes_loading_raise(file, edits):
+    text = SHIPPED[file]
+    for where, cut, piece in edits:
+        at = int(where * len(text))
+        text = text[:at] + piece + text[at + cut :]
+    result = load_texts({"switchyard.yaml": MAIN, file: text})
+    assert all(problem.line >= 1 and problem.column >= 1 and str(problem) for problem in result.problems)
+    assert bool(result.rejected_files) == bool(result.problems)
+
+
+def examples() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+
+
+def test_the_examples_in_the_docs_are_valid():
+    rule, block, main = examples()
+    assert load_texts({"switchyard.yaml": main, "rules/doc.yaml": rule}).problems == ()
+    inner = "".join(f"    {line}\n" for line in block.splitlines())
+    shown = f"rules:\n  - name: shown\n    event: RunCompleted\n{inner}    do: [{{notify: fraud-team}}]\n"
+    assert load_texts({"switchyard.yaml": main, "rules/doc.yaml": shown}).problems == ()
+
+
+@pytest.mark.parametrize("line", re.findall(r"^\| `([\w.]+: [^`]+)` \|", DOCS.split("## Operators")[1], re.MULTILINE))
+def test_each_operator_and_step_in_the_docs_is_valid(line):
+    line = line.replace("{…}", "{}").replace("[…]", "[]")
+    step = line.split(":")[0] in {"notify", "retrain", "dispatch", "webhook", "resubmit"}
+    match, do = ("{workspace: prod}", f"{{{line}}}") if step else (f"{{{line}}}", "{notify: fraud-team}")
+    rules = f"rules: [{{name: a, event: RunCompleted, match: {match}, do: [{do}]}}]\n"
+    assert loaded(a=rules).problems == ()

@@ -1,0 +1,279 @@
+"""The life of an event behind the door: decided once, done once, on record, whatever fails on the way."""
+
+import pytest
+
+from shared import wire
+from shared.errors import TemporaryError
+from shared.record import Job
+from shared.world import Reply
+from tests.station import Station, opened, run_event
+from tests.world import Outside
+
+RULES = """
+rules:
+  - name: good
+    event: RunCompleted
+    match: {tags.team: fraud, metrics.auc: ">= 0.9"}
+    do: [{notify: fraud}]
+  - name: plain
+    event: RunCompleted
+    match: {tags.team: plain}
+    do: [{notify: fraud}, {notify: phones}]
+  - name: failed
+    event: RunStatusChanged
+    match: {run.status: Failed}
+    do: [{retrain: weekly}]
+"""
+
+
+@pytest.fixture
+def outside():
+    return Outside()
+
+
+@pytest.fixture
+def station(outside, tmp_path):
+    with opened(tmp_path / "state.db") as database:
+        yield Station(outside, database, RULES)
+
+
+def statuses(intents):
+    return [(one.intent.action, one.status) for one in intents]
+
+
+async def test_a_rule_without_lookups_acts_at_once_and_the_record_tells_it(station, outside):
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    await station.work()
+    assert statuses(await station.intents("e1")) == [("teams", "done"), ("sms", "done")]
+    record = await station.record("e1")
+    assert (record.status, [verdict.rule for verdict in record.decision.verdicts]) == ("decided", ["plain"])
+    assert len(outside.http.sent) == 1
+    assert outside.platform.names.count("run-e1") <= 2  # the card's own lookups; the rule asked for none
+
+
+async def test_an_event_that_no_rule_wants_is_on_record_all_the_same(station, outside):
+    await station.send(run_event("e1", runTags={"team": "nobody"}))
+    await station.work()
+    record = await station.record("e1")
+    assert (record.status, record.decision.verdicts, record.decision.considered) == ("decided", (), 4)
+    assert outside.http.sent == []
+
+
+@pytest.mark.parametrize(("auc", "cards"), [(0.93, 1), (0.89, 0)])
+async def test_a_rule_that_reads_metrics_is_decided_after_the_lookup(station, outside, auc, cards):
+    outside.platform.measured["run-e1"] = {"auc": auc}
+    await station.send(run_event("e1", runTags={"team": "fraud"}))
+    await station.work()
+    record = await station.record("e1")
+    assert record.facts.metrics == {"auc": auc}
+    assert len(outside.http.sent) == cards
+
+
+async def test_a_redelivered_event_is_taken_in_once_also_after_seven_days(station, outside):
+    sent = run_event("e1", runTags={"team": "plain"})
+    await station.send(sent, sent)
+    await station.work()
+    await station.later(6.9 * 86_400)
+    await station.service.prune(outside.clock())
+    await station.send(sent)
+    await station.work()
+    assert len(outside.http.sent) == 1
+    assert (await station.record("e1")).deliveries == 3
+    assert [told.what for told in station.told].count("again") == 2
+
+
+async def test_a_busy_far_side_is_tried_again_when_it_asked_to_be(station, outside):
+    outside.http.answer(429, b"", retry_after="120")
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    await station.work()
+    assert statuses(await station.intents("e1"))[0] == ("teams", "retrying")
+    await station.later(119)
+    assert len(outside.http.sent) == 1
+    await station.later(2)
+    teams = (await station.intents("e1"))[0]
+    assert (teams.status, [attempt.outcome for attempt in teams.attempts]) == ("done", ["later", "done"])
+    assert not teams.maybe_twice  # 429 says that nothing was done
+
+
+async def test_an_answer_that_never_came_is_on_record_as_perhaps_twice(station, outside):
+    outside.http.script.append(TemporaryError("no answer within 30 s", sent=True))
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    await station.work()
+    await station.later(11)
+    teams = (await station.intents("e1"))[0]
+    assert (teams.status, teams.maybe_twice) == ("done", True)
+
+
+async def test_a_refusal_is_recorded_with_its_reason_and_a_person_is_told(station, outside):
+    outside.http.answer(404, b"no such flow")
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    await station.work()
+    teams, sms = await station.intents("e1")
+    assert (teams.status, sms.status) == ("refused", "done")
+    assert "404" in teams.attempts[-1].note
+    assert len(outside.http.sent) == 1
+    ((letter, _),) = outside.mail.sent
+    assert letter.to == ("mlops@contoso.com",)
+    assert "plain" in letter.text
+
+
+async def test_when_every_try_is_used_up_it_has_failed_and_a_person_is_told_once(station, outside):
+    outside.fail(503)
+    outside.mail.failure = None
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    for _ in range(12):
+        await station.later(4000)
+    teams, sms = await station.intents("e1")
+    assert (teams.status, len(teams.attempts)) == ("failed", 8)
+    assert sms.status == "failed"
+    assert len({key for _, key in outside.mail.sent}) == 2  # one letter for each of the two
+
+
+async def test_telling_about_a_failure_that_fails_itself_comes_to_an_end(station, outside):
+    outside.fail(404)
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    for _ in range(5):
+        await station.later(4000)
+    events = [told.record.event.type for told in station.told if told.what == "taken in"]
+    assert events == ["RunCompleted", "ActionFailed", "ActionFailed"]
+
+
+async def test_a_lookup_that_is_busy_delays_only_the_rules_that_need_it(station, outside):
+    outside.platform.failure = TemporaryError("HTTP 503")
+    await station.send(run_event("e1", runTags={"team": "fraud"}), run_event("e2", runTags={"team": "plain"}))
+    await station.work()
+    assert (await station.record("e1")).status == "deciding"
+    assert statuses(await station.intents("e2"))[1] == ("sms", "retrying")  # its decoration is worth a little patience
+    outside.platform.failure, outside.platform.measured = None, {"run-e1": {"auc": 0.95}}
+    await station.later(11)
+    assert (await station.record("e1")).status == "decided"
+    assert len(outside.http.sent) == 2
+
+
+async def test_a_card_goes_out_without_its_decoration_rather_than_not_at_all(station, outside):
+    outside.platform.failure = TemporaryError("HTTP 503")
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    for _ in range(4):
+        await station.later(100)
+    assert statuses(await station.intents("e1")) == [("teams", "done"), ("sms", "done")]
+
+
+async def test_a_lookup_that_never_comes_back_leaves_a_record_that_can_be_replayed(station, outside):
+    outside.platform.failure = TemporaryError("HTTP 503")
+    await station.send(run_event("e1", runTags={"team": "fraud"}))
+    for _ in range(12):
+        await station.later(4000)
+    record = await station.record("e1")
+    assert record.status == "failed"
+    assert "lookup" in record.refusal
+    assert len(outside.mail.sent) == 1
+    outside.platform.failure, outside.platform.measured = None, {"run-e1": {"auc": 0.95}}
+    await station.service.replay(record.id)
+    await station.work()
+    assert statuses(await station.intents("e1")) == [("teams", "done")]
+    assert (await station.record("e1")).replays == 1
+
+
+async def test_a_replay_does_what_failed_and_leaves_alone_what_is_done(station, outside):
+    outside.http.answer(404)
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    await station.work()
+    await station.service.replay((await station.record("e1")).id)
+    await station.work()
+    assert statuses(await station.intents("e1")) == [("teams", "done"), ("sms", "done")]
+    assert len(outside.sms.sent) == 1
+    assert len(outside.http.sent) == 2
+
+
+async def test_a_killed_worker_leaves_work_that_is_done_under_the_same_key(outside, tmp_path):
+    path = tmp_path / "state.db"
+    with opened(path) as database:
+        before = Station(outside, database, RULES)
+        await before.send(run_event("e1", runTags={"team": "plain"}))
+        message = await before.queues.take()
+        await before.service.on_message(message.body)
+        before.queues.done(message)
+        (first, _) = await before.intents("e1")
+        assert await before.service.world.store.claim(first.intent.key, outside.clock())  # and here it was killed
+    with opened(path) as database:
+        after = Station(outside, database, RULES)
+        await after.work()
+        teams, sms = await after.intents("e1")
+        assert (teams.status, teams.maybe_twice) == ("done", True)
+        assert (sms.status, sms.maybe_twice) == ("done", False)
+
+
+async def test_what_is_unreadable_is_kept_with_its_bytes_and_told_once_an_hour(station, outside):
+    await station.send({"id": "bad1"}, {"id": "bad2"})
+    await station.work()
+    refused = [told.record for told in station.told if told.what == "refused"]
+    assert [record.status for record in refused] == ["refused", "refused"]
+    assert "eventType is missing" in refused[0].refusal
+    assert len(outside.mail.sent) == 1
+    await station.later(3600)
+    await station.send({"id": "bad3"})
+    await station.work()
+    assert len(outside.mail.sent) == 2
+
+
+async def test_a_long_event_comes_in_parts_and_is_one_event(station):
+    noise = {f"k{n}": str(hash(("x", n)) ** 5) for n in range(6000)}
+    envelope = run_event("e1", runTags={"team": "plain"}, runProperties=noise)
+    texts = wire.arrived(envelope, station.outside.clock())
+    assert len(texts) > 1
+    for text in reversed(texts):
+        await station.service.on_message(text)
+    await station.work()
+    assert statuses(await station.intents("e1")) == [("teams", "done"), ("sms", "done")]
+
+
+async def test_what_we_start_says_why_and_a_loop_ends(station, outside):
+    await station.send(run_event("e0", kind="RunStatusChanged", runStatus="Failed"))
+    await station.work()
+    started = []
+    for n in range(1, 6):
+        new = [job for name, job in outside.platform.submitted.items() if name not in started]
+        if not new:
+            break
+        started.append(new[0].name)
+        tags = new[0].tags
+        assert "." not in "".join(tags)
+        await station.send(run_event(f"e{n}", kind="RunStatusChanged", runStatus="Failed", runTags=tags))
+        await station.work()
+    assert len(started) == 3
+    (held,) = await station.intents("e3")
+    assert held.status == "held"
+    assert "loop" in held.attempts[-1].note
+    assert len(outside.mail.sent) == 1
+
+
+async def test_a_job_is_submitted_under_the_key_however_often_it_is_tried(station, outside):
+    outside.platform.failure = TemporaryError("lost", sent=True)
+    await station.send(run_event("e1", kind="RunStatusChanged", runStatus="Failed"))
+    await station.work()
+    outside.platform.failure = None
+    await station.later(11)
+    (retrain,) = await station.intents("e1")
+    assert (retrain.status, retrain.maybe_twice) == ("done", False)
+    assert len(set(outside.platform.names)) == 1
+
+
+async def test_a_message_that_is_none_of_ours_is_kept_when_the_host_gives_it_up(station, outside):
+    await station.service.on_poison('{"type":"nobody"}')
+    await station.work()
+    (told, _) = station.told[:2]
+    assert told.what == "refused"
+    assert len(outside.mail.sent) == 1
+
+
+async def test_no_secret_reaches_a_record(station, outside):
+    outside.http.otherwise = Reply(500, {}, b"")
+    outside.http.echoes = True
+    outside.platform.jobs["run-e1"] = Job(error="boom")
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    for _ in range(10):
+        await station.later(4000)
+    rows = await station.database.read(
+        lambda db: [*db.execute("SELECT * FROM intents"), *db.execute("SELECT * FROM events")]
+    )
+    assert "marker" not in str(rows)

@@ -1,0 +1,393 @@
+"""The simulated Event Grid: how it delivers, what it gives up on, and who may publish; and the story that goes through it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+from aiohttp import ClientSession, web
+
+from simulator.app import Azure, Box, Options, running
+from simulator.eventgrid import Delivery, Manners
+from simulator.state import Fault
+
+type Json = dict[str, Any]
+
+
+def event(n: int = 1, **changes: object) -> Json:
+    usual = {
+        "id": f"event-{n}",
+        "topic": "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/dev",
+        "subject": f"models/fraud:{n}",
+        "eventType": "Microsoft.MachineLearningServices.ModelRegistered",
+        "eventTime": "2026-11-20T08:30:00.0000000Z",
+        "data": {"ModelName": "fraud", "ModelVersion": n},
+        "dataVersion": "1.0",
+        "metadataVersion": "1",
+    }
+    return usual | changes
+
+
+@dataclass
+class Endpoint:
+    """An endpoint that agrees to the handshake, keeps what it gets, and answers with `answers` first, then 200."""
+
+    answers: list[int] = field(default_factory=list)
+    agrees: bool = True
+    deliveries: list[tuple[dict[str, str], list[Json]]] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def ids(self) -> list[str]:
+        return [event["id"] for _, events in self.deliveries for event in events]
+
+    async def take(self, request: web.Request) -> web.Response:
+        if request.method == "OPTIONS":
+            origin = request.headers["WebHook-Request-Origin"]
+            return web.Response(headers={"WebHook-Allowed-Origin": origin} if self.agrees else {})
+        body = json.loads(await request.read())
+        if request.headers["aeg-event-type"] == "SubscriptionValidation":
+            code = body[0]["data"]["validationCode"]
+            return web.json_response({"validationResponse": code} if self.agrees else {})
+        self.deliveries.append((dict(request.headers), body if isinstance(body, list) else [body]))
+        return web.Response(status=self.answers.pop(0) if self.answers else 200)
+
+
+@asynccontextmanager
+async def serving(endpoint: Endpoint, port: int = 0) -> AsyncIterator[Endpoint]:
+    app = web.Application()
+    app.router.add_route("*", "/events", endpoint.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "localhost", port)
+    await site.start()
+    endpoint.url = f"http://localhost:{runner.addresses[0][1]}/events"
+    try:
+        yield endpoint
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def delivering(
+    *answers: int, schema: Any = "EventGridSchema", batch: int = 1, manners: Manners | None = None, seed: int = 7
+) -> AsyncIterator[tuple[Azure, Endpoint]]:
+    """A box at a rate at which a day goes by in less than a second, delivering to an endpoint."""
+    async with running(Options(rate=100_000, seed=seed)) as box, serving(Endpoint(list(answers))) as endpoint:
+        box.eventgrid.manners = manners or Manners(duplicates=0, late=0)
+        subscription = await box.eventgrid.subscribe("sub", endpoint.url, schema, batch)
+        assert subscription.state == "Succeeded", subscription.problem
+        yield box, endpoint
+
+
+async def until(question: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not question():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+def failed(delivery: Delivery, times: int) -> bool:
+    return delivery.attempts == times and delivery.due is not None
+
+
+async def quiet(box: Azure) -> None:
+    await until(lambda: not box.eventgrid.pending)
+
+
+async def test_an_event_comes_as_an_array_of_one_with_event_grids_headers():
+    async with delivering() as (box, endpoint):
+        assert box.eventgrid.publish(event()) == "event-1"
+        await quiet(box)
+        [(headers, body)] = endpoint.deliveries
+        assert body == [event()]
+        assert {name: headers[name] for name in headers if name.startswith("aeg-")} == {
+            "aeg-event-type": "Notification",
+            "aeg-subscription-name": "SUB",
+            "aeg-delivery-count": "0",
+            "aeg-metadata-version": "1",
+            "aeg-data-version": "1.0",
+        }
+
+
+async def test_a_cloud_event_comes_alone_and_in_its_own_words():
+    async with delivering(schema="CloudEventSchemaV1_0") as (box, endpoint):
+        box.eventgrid.publish(event())
+        await quiet(box)
+        [(headers, [body])] = endpoint.deliveries
+        assert headers["Content-Type"].startswith("application/cloudevents+json")
+        assert body == {
+            "specversion": "1.0",
+            "id": "event-1",
+            "source": event()["topic"],
+            "type": event()["eventType"],
+            "time": event()["eventTime"],
+            "subject": "models/fraud:1",
+            "data": event()["data"],
+        }
+
+
+async def test_batches_are_as_large_as_the_subscription_allows():
+    async with delivering(batch=10) as (box, endpoint):
+        for n in range(25):
+            box.eventgrid.publish(event(n))
+        await quiet(box)
+        assert sorted(len(events) for _, events in endpoint.deliveries) == [5, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("answers", "waits"),
+    [
+        ([500], [10]),
+        ([503], [30]),
+        ([404], [300]),
+        ([408], [120]),
+        ([500] * 7, [10, 30, 60, 300, 600, 1800, 3600]),
+        ([503, 500, 404, 429], [30, 30, 300, 300]),
+    ],
+)
+async def test_a_failed_delivery_comes_again_by_the_schedule(answers, waits):
+    async with delivering(*answers) as (box, endpoint):
+        box.sim.clock.turn(0)
+        box.eventgrid.publish(event())
+        [delivery] = box.eventgrid.pending.values()
+        for n, wait in enumerate(waits, 1):
+            await until(partial(failed, delivery, n))
+            assert delivery.due
+            planned = (delivery.due - box.sim.clock.now()).total_seconds()
+            assert wait <= planned <= 1.2 * wait
+            box.sim.clock.advance(planned + 0.001)
+        await quiet(box)
+        counted = [headers["aeg-delivery-count"] for headers, _ in endpoint.deliveries]
+        assert counted == [str(n) for n in range(len(answers) + 1)]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(400, "BadRequest"), (401, "Unauthorized"), (403, "Forbidden"), (413, "RequestEntityTooLarge")],
+)
+async def test_what_can_not_succeed_goes_to_the_dead_at_once(status, outcome):
+    async with delivering(status) as (box, endpoint):
+        box.eventgrid.publish(event())
+        await quiet(box)
+        [dead] = box.eventgrid.dead
+        assert len(endpoint.deliveries) == 1
+        assert dead["id"] == "event-1"
+        assert dead["deadLetterReason"] == f"UndeliverableDueToHttp{outcome}"
+        assert (dead["deliveryAttempts"], dead["lastDeliveryOutcome"]) == (1, outcome)
+        assert dead["publishTime"] <= dead["lastDeliveryAttemptTime"]
+
+
+async def test_an_event_that_nobody_takes_is_dead_after_a_day():
+    async with delivering(*[500] * 99) as (box, endpoint):
+        box.eventgrid.publish(event())
+        await quiet(box)
+        [dead] = box.eventgrid.dead
+        assert dead["deadLetterReason"] == "TimeToLiveExceeded"
+        assert 10 <= len(endpoint.deliveries) <= 12
+
+
+async def test_a_service_that_is_down_gets_its_events_when_it_is_back():
+    async with delivering() as (box, _):
+        async with serving(Endpoint()) as gone:
+            await box.eventgrid.subscribe("sub", gone.url)
+        box.sim.clock.turn(600)
+        sent = [box.eventgrid.publish(event(n)) for n in range(20)]
+        await until(lambda: all(item.outcome == "SocketError" for item in box.eventgrid.pending.values()))
+        port = int(gone.url.split(":")[2].split("/")[0])
+        async with serving(Endpoint(), port) as back:
+            box.sim.clock.turn(100_000)
+            await quiet(box)
+            assert sorted(back.ids) == sorted(sent)
+
+
+@pytest.mark.parametrize(("how", "times"), [("lost answer", 2), ("drop", 1), (503, 1)])
+async def test_a_fault_on_the_way_makes_a_repetition_and_loses_nothing(how, times):
+    async with delivering() as (box, endpoint):
+        box.sim.faults.append(Fault("eventgrid", how))
+        box.eventgrid.publish(event())
+        await quiet(box)
+        assert endpoint.ids == ["event-1"] * times
+
+
+async def test_chaos_repeats_and_reorders_and_a_seed_repeats_the_chaos():
+    async def history(seed: int) -> tuple[list[str], int]:
+        async with delivering(manners=Manners.chaos(), seed=seed) as (box, endpoint):
+            sent = [box.eventgrid.publish(event(n)) for n in range(200)]
+            await quiet(box)
+            assert set(endpoint.ids) == set(sent)
+            assert endpoint.ids[:200] != sent
+            return sorted(endpoint.ids), box.eventgrid.counts.duplicates
+
+    (first, doubled), again, other = await history(3), await history(3), await history(4)
+    assert 20 < doubled < 80
+    assert (first, doubled) == again
+    assert first != other[0]
+
+
+async def test_a_thousand_events_are_each_handed_over_once():
+    async with delivering() as (box, endpoint):
+        for n in range(1000):
+            box.eventgrid.publish(event(n))
+        await quiet(box)
+        assert len(set(endpoint.ids)) == len(endpoint.ids) == 1000
+
+
+@pytest.mark.parametrize("schema", ["EventGridSchema", "CloudEventSchemaV1_0"])
+async def test_an_endpoint_that_does_not_agree_gets_nothing(schema):
+    async with running(Options(rate=100_000)) as box, serving(Endpoint(agrees=False)) as endpoint:
+        subscription = await box.eventgrid.subscribe("sub", endpoint.url, schema)
+        assert subscription.state == ("Failed" if schema == "CloudEventSchemaV1_0" else "AwaitingManualAction")
+        assert subscription.problem
+        box.eventgrid.publish(event())
+        assert not box.eventgrid.pending
+        if schema == "EventGridSchema":  # a person opens the validationUrl
+            url = f"{box.sim.base}/eventsubscriptions/sub/validate?id={subscription.code}"
+            async with ClientSession() as http, http.get(url, ssl=trusting(box.ca)) as answer:
+                assert answer.status == 200
+            box.eventgrid.publish(event())
+            await quiet(box)
+            assert endpoint.ids == ["event-1"]
+
+
+def trusting(ca: Path) -> Any:
+    import ssl
+
+    return ssl.create_default_context(cafile=ca)
+
+
+async def test_nobody_at_the_endpoint_is_a_failed_subscription_with_a_reason():
+    async with running(Options(rate=100_000)) as box:
+        subscription = await box.eventgrid.subscribe("sub", "http://localhost:9/events")
+        assert subscription.state == "Failed"
+        assert "no answer" in str(subscription.problem)
+
+
+async def test_the_story_is_told_from_the_sweep_to_the_malformed_event():
+    async with delivering() as (box, endpoint):
+        box.story.pause = 0
+        await box.story.play()
+        await quiet(box)
+        chapters = {chapter.title: list(chapter.events) for chapter in box.story.chapters}
+        assert box.story.state == "told"
+        told = [each for ids in chapters.values() for each in ids]
+        assert sorted(endpoint.ids) == sorted(told)
+
+        by_id = {got["id"]: got for _, events in endpoint.deliveries for got in events}
+        trials = [by_id[each]["data"] for each in chapters["Its trials run and end"]]
+        assert len({data["runId"] for data in trials}) == 20
+        assert all("hyperparameters" in data["runTags"] for data in trials)
+        [breach] = [by_id[each]["data"] for each in chapters["The model monitor reports drift"]]
+        assert breach["runTags"]["azureml_modelmonitor_threshold_breached"].startswith("fraud-monitor_data_drift has")
+        [model] = chapters["A model is registered"]
+        assert by_id[model]["subject"] == "models/fraud:13"
+        assert chapters["An event is delivered again"] == [chapters["A training run ends well"][-1]]
+        [malformed] = chapters["A malformed event arrives"]
+        assert by_id[malformed]["data"] == "not an object"
+
+
+# What follows is synchronous: the box in a thread, as scripts and the SDK use it.
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    with Box(rate=3600, pause=0) as box:
+        yield box
+
+
+def test_control_turns_the_clock_sets_faults_and_shows_what_there_is(box):
+    def post(path: str, body: object) -> requests.Response:
+        return requests.post(f"{box.http}/control/{path}", json=body, timeout=5)
+
+    assert post("clock", {"advance": 3600, "rate": 10}).json()["rate"] == 10
+    assert post("faults", [{"where": "teams", "how": 429, "retry_after": 2}]).status_code == 200
+    state = requests.get(f"{box.http}/control/state", timeout=5).json()
+    assert state["faults"] == [{"where": "teams", "how": 429, "times": 1, "retry_after": 2}]
+    assert state["clock"]["rate"] == 10
+    assert post("events", [event()]).json() == {"published": ["event-1"]}
+    assert requests.get(f"{box.http}/control/eventgrid", timeout=5).json()["counts"]["published"] >= 1
+    assert requests.get(f"{box.http}/control/inbox?channel=teams", timeout=5).json() == []
+    assert requests.get(f"{box.http}/control/story", timeout=5).json()["state"] == "not begun"
+    assert "nobody listens" in post("story", {}).json()["error"]
+    assert "no answer" in post("subscribe", {"endpoint": "http://localhost:9"}).json()["problem"]
+    for path, body in [("clock", {"speed": 3}), ("faults", [{"where": 1}]), ("events", "x"), ("subscribe", {})]:
+        refused = post(path, body)
+        assert (refused.status_code, refused.json()["error"].startswith(f"/control/{path}: ")) == (400, True)
+
+
+@contextmanager
+def topic(box: Box, key: str) -> Iterator[Any]:
+    from azure.core.credentials import AzureKeyCredential
+    from azure.eventgrid import EventGridPublisherClient
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REQUESTS_CA_BUNDLE", box.ca)  # this client takes no `connection_verify`
+        with EventGridPublisherClient(box.environment["EVENTGRID_TOPIC_ENDPOINT"], AzureKeyCredential(key)) as client:
+            yield client
+
+
+def test_the_publisher_of_the_sdk_is_taken_in_both_schemas_with_the_right_key(box):
+    from azure.core.exceptions import ClientAuthenticationError
+    from azure.core.messaging import CloudEvent
+    from azure.eventgrid import EventGridEvent
+
+    name = uuid4().hex
+    plain = EventGridEvent(subject="s", event_type="Contoso.Made", data={"n": 1}, data_version="1", id=f"{name}-1")
+    cloud = CloudEvent(source="/contoso", type="Contoso.Made", data={"n": 2}, id=f"{name}-2")
+    with topic(box, box.environment["EVENTGRID_TOPIC_KEY"]) as client:
+        client.send(plain)
+        client.send([cloud])
+    assert [each["id"] for each in box.azure.eventgrid.recent][-2:] == [f"{name}-1", f"{name}-2"]
+    with topic(box, "d3Jvbmc=") as client, pytest.raises(ClientAuthenticationError):
+        client.send(plain)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ("[{}]", 400, "id, subject, eventType, eventTime"),
+        ('[{"specversion": "1.0", "id": "1"}]', 400, "source, type"),
+        ("nonsense", 400, "JSON"),
+        ("[1]", 400, "not an object"),
+        ("x" * 1_048_577, 413, "maximum size"),
+    ],
+)
+def test_a_topic_refuses_what_is_no_event(box, body, status, words):
+    url, key = box.environment["EVENTGRID_TOPIC_ENDPOINT"], box.environment["EVENTGRID_TOPIC_KEY"]
+    with requests.Session() as http:
+        http.trust_env = False
+        answer = http.post(url, data=body, headers={"aeg-sas-key": key}, verify=box.ca, timeout=5)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]
+
+
+def test_the_command_says_where_it_is_and_ends_with_its_parent(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    command = [sys.executable, "-m", "simulator", "--http-port", "0", "--state-dir", str(tmp_path)]
+    box = subprocess.Popen([*command, "--parent", str(parent.pid)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert box.stdout
+        assert "Azure in a box" in box.stdout.readline()
+        said = json.loads((tmp_path / "simulator.json").read_text())
+        assert said["pid"] == box.pid
+        assert said["environment"]["AZURE_RESOURCE_MANAGER_URL"] == said["https"]
+        assert Path(said["ca"]).read_text().count("BEGIN CERTIFICATE") == 1
+        assert requests.get(f"{said['http']}/control/state", timeout=5).json()["clock"]["rate"] == 60
+        parent.communicate(b"\n", timeout=5)
+        assert box.wait(5) == 0
+    finally:
+        for process in (parent, box):
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+        box.communicate()

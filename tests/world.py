@@ -1,0 +1,231 @@
+"""A World whose every door is kept in memory: tests say how the far sides answer, and look at what they were given."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from shared.errors import PermanentError, TemporaryError
+from shared.record import Job
+from shared.world import (
+    Letter,
+    PipelineJob,
+    Reply,
+    Store,
+    Submitted,
+    Texted,
+    WorkspaceRef,
+    World,
+)
+
+START = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+
+
+class VirtualClock:
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request that was made."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+type Failure = TemporaryError | PermanentError
+
+
+class FakeHttp:
+    """Answers with what was scripted, in order, then with `otherwise`; keeps every request."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.script: deque[Reply | Failure] = deque()
+        self.otherwise: Reply = Reply(202, {}, b"")
+        self.echoes = False
+        """Whether `otherwise` repeats the request's address and headers, as error pages do."""
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.script.append(Reply(status, {name.replace("_", "-"): text for name, text in headers.items()}, body))
+
+    async def send(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Reply:
+        self.sent.append(Sent(method, url, dict(headers or {}), body or b""))
+        answer = self.script.popleft() if self.script else self.otherwise
+        if self.echoes and isinstance(answer, Reply):
+            answer = Reply(answer.status, answer.headers, f"{url} {dict(headers or {})}".encode())
+        if isinstance(answer, Reply):
+            return answer
+        raise answer
+
+
+@dataclass
+class FakePlatform:
+    """Jobs by name: the same name twice is the same job."""
+
+    submitted: dict[str, PipelineJob] = field(default_factory=dict)
+    resubmitted: dict[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
+    places: list[WorkspaceRef] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    """The name of every request, those that were made before included."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    def _asked(self, where: WorkspaceRef, name: str) -> None:
+        self.places.append(where)
+        self.names.append(name)
+        if self.failure:
+            raise self.failure
+
+    async def submit(self, where: WorkspaceRef, job: PipelineJob) -> Submitted:
+        self._asked(where, job.name)
+        again = job.name in self.submitted
+        self.submitted.setdefault(job.name, job)
+        return Submitted(job.name, "NotStarted", f"https://ml.azure.com/runs/{job.name}", again)
+
+    async def resubmit(self, where: WorkspaceRef, run: str, name: str, tags: Mapping[str, str]) -> Submitted:
+        self._asked(where, name)
+        again = name in self.resubmitted
+        self.resubmitted.setdefault(name, (run, dict(tags)))
+        return Submitted(name, "NotStarted", f"https://ml.azure.com/runs/{name}", again)
+
+    async def job(self, where: WorkspaceRef, run: str) -> Job:
+        self._asked(where, run)
+        return self.jobs.get(run, Job())
+
+    async def metrics(self, where: WorkspaceRef, run: str) -> dict[str, float]:
+        self._asked(where, run)
+        return self.measured.get(run, {})
+
+
+@dataclass
+class FakeMail:
+    idempotent: bool = True
+    sent: list[tuple[Letter, str]] = field(default_factory=list)
+    failure: Failure | None = None
+
+    async def send(self, letter: Letter, key: str) -> str:
+        self.sent.append((letter, key))
+        if self.failure:
+            raise self.failure
+        return f"operation-{key}"
+
+
+@dataclass
+class FakeSms:
+    """`results` by number says what becomes of a recipient; whoever is not in it gets the message."""
+
+    sent: list[tuple[tuple[str, ...], str, str]] = field(default_factory=list)
+    results: dict[str, Texted] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    async def send(self, to: Sequence[str], text: str, key: str) -> Sequence[Texted]:
+        self.sent.append((tuple(to), text, key))
+        if self.failure:
+            raise self.failure
+        return [self.results.get(one, Texted(one, ok=True, id="m1")) for one in to]
+
+
+@dataclass
+class FakeGitHub:
+    secret: str = "marker-github-token"
+    api: str = "https://api.github.test"
+
+    async def token(self, repository: str) -> str:
+        return self.secret
+
+
+@dataclass
+class FakeQueue:
+    put_texts: list[tuple[str, float]] = field(default_factory=list)
+
+    async def put(self, texts: Sequence[str], *, delay: float = 0) -> None:
+        self.put_texts.extend((text, delay) for text in texts)
+
+
+@dataclass
+class Counter:
+    """Of a store, what actions use: `count`."""
+
+    taken: dict[str, set[str]] = field(default_factory=dict)
+
+    async def count(self, name: str, limit: int, key: str) -> bool:
+        keys = self.taken.setdefault(name, set())
+        if key not in keys and len(keys) < limit:
+            keys.add(key)
+        return key in keys
+
+
+class FakeSecrets:
+    """Any name has a value that a test can look for where it must not be."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        if name.startswith("MISSING"):
+            raise PermanentError(f"the setting {name} is not there")
+        return self.values.setdefault(name, _marker(name))
+
+    def __repr__(self) -> str:
+        return "FakeSecrets(…)"
+
+
+def _marker(name: str) -> str:
+    if "PHONE" in name:
+        return "+819098765432"
+    # URLs are the rule for webhooks; what goes into a header or a signature is a plain word.
+    if "TOKEN" in name or "SECRET" in name:
+        return f"marker-value-of-{name}"
+    return f"https://flows.test/workflows/marker-id-of-{name}/invoke?sp=run&sig=marker-sig-of-{name}"
+
+
+@dataclass
+class Outside:
+    """All the fakes, and the World made of them."""
+
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    http: FakeHttp = field(default_factory=FakeHttp)
+    secret: FakeSecrets = field(default_factory=FakeSecrets)
+    platform: FakePlatform = field(default_factory=FakePlatform)
+    mail: FakeMail = field(default_factory=FakeMail)
+    sms: FakeSms = field(default_factory=FakeSms)
+    github: FakeGitHub = field(default_factory=FakeGitHub)
+    queue: FakeQueue = field(default_factory=FakeQueue)
+    store: Store = field(default_factory=lambda: cast("Store", Counter()))
+
+    @property
+    def world(self) -> World:
+        return World(
+            self.clock,
+            self.http,
+            self.secret,
+            self.platform,
+            self.mail,
+            self.sms,
+            self.github,
+            self.queue,
+            self.store,
+        )
+
+    def fail(self, status: int, retry_after: int | None = None) -> None:
+        """Every far side answers so from now on: busy for 408, 429 and 5xx, else a refusal. HTTP ones echo what they got."""
+        headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+        self.http.otherwise, self.http.echoes = Reply(status, headers, b""), True
+        busy = status in {408, 429} or status >= 500
+        for door in (self.platform, self.mail, self.sms):
+            words = f"HTTP {status}"
+            door.failure = TemporaryError(words, retry_after=retry_after) if busy else PermanentError(words)
