@@ -18,11 +18,10 @@ def service() -> "Service":
     """The service of this process. On Azure it is built from the settings, with the real World."""
     if not _given:
         from shared.cloud.world import world
-
         from shared.service import Service
-        from shared.settings import Secrets, Settings
+        from shared.settings import Settings
 
         environ = dict(os.environ)  # noqa: TID251 (this is the edge: settings are read here, once)
         settings = Settings.of(environ)
-        _given.append(Service.of(world(settings, environ, Secrets(environ)), settings))
+        _given.append(Service.of(world(settings, environ), settings))
     return _given[0]

@@ -1,5 +1,7 @@
 """The ASGI app of shared.web, mounted. The embedded host serves the same app without this adapter."""
 
+from functools import cache
+
 import azure.functions as func
 
 from functions import host
@@ -7,11 +9,16 @@ from functions import host
 bp = func.Blueprint()
 
 
+@cache
+def mounted() -> func.AsgiMiddleware:
+    """One app a process."""
+    from shared import web
+
+    return func.AsgiMiddleware(web.app(host.service))
+
+
 @bp.function_name("web")
 @bp.route(route="{*route}", methods=["GET", "HEAD", "POST", "DELETE"])
 async def web_app(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-    from shared import web
-
-    service = host.service()
-    answer: func.HttpResponse = await func.AsgiMiddleware(web.app(lambda: service)).handle_async(req, context)
+    answer: func.HttpResponse = await mounted().handle_async(req, context)
     return answer

@@ -97,7 +97,7 @@ class Queues:
 
         self._behind, self._due, self._looking = False, None, True
         try:
-            rows, due = await self._database.write(pick)  # by the writer, so that it sees every commit announced so far
+            rows, due = await self._database.run(pick)  # by the writer, so that it sees every commit announced so far
         finally:
             self._looking = False
         fresh = [row for row in rows if row.id not in known and row.id not in self._known][: _WINDOW // 2]

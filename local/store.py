@@ -1,7 +1,7 @@
 """The embedded store: journal, memory and record in one SQLite file, in the same transactions as the queue."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -12,7 +12,18 @@ from local.sqlite import Database
 from shared import wire
 from shared.errors import TemporaryError
 from shared.events import Event
-from shared.record import FINAL, Attempt, Decision, EventRecord, Facts, Intent, IntentRecord, IntentStatus, Result
+from shared.record import (
+    FINAL,
+    Attempt,
+    Decision,
+    EventRecord,
+    Facts,
+    Intent,
+    IntentRecord,
+    IntentStatus,
+    Result,
+    combined,
+)
 from shared.settings import WORK_QUEUE
 from shared.world import Claim, Clock, Search
 
@@ -40,6 +51,8 @@ _ENDED_SQL: Final = (
     "status IN ('decided', 'refused', 'failed') AND NOT EXISTS "
     f"(SELECT 1 FROM intents WHERE record = events.id AND status NOT IN ({_FINAL_SQL}))"
 )
+
+_FRESH: Final = 2000
 
 _event: Final = msgspec.json.Decoder(Event)
 _decision: Final = msgspec.json.Decoder(Decision)
@@ -106,6 +119,7 @@ class SqliteStore:
         self._database = database
         self._queues = queues
         self._clock = clock
+        self._fresh: dict[str, EventRecord] = {}  # taken in lately, and not changed since
         self._running: set[str] = set()  # claimed by this process: a second message for the same intent waits
 
     def _now(self) -> float:
@@ -142,9 +156,12 @@ class SqliteStore:
                 texts.append(wire.dump(wire.Decide(record.id)))
             return queue.insert(db, WORK_QUEUE, texts, now)
 
-        rows = await self._database.write(work)
+        rows = await self._database.run(work)
         if rows is None:
             return "again"
+        if len(self._fresh) >= _FRESH:
+            self._fresh.pop(next(iter(self._fresh)))
+        self._fresh[record.id] = record
         self._queues.announce(rows)
         return "new"
 
@@ -153,18 +170,20 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> list[queue.Handed]:
             db.execute(
-                "UPDATE events SET decision = ?, facts = ?, status = 'decided' WHERE id = ?",
+                "UPDATE events SET decision = ?, facts = ?, status = 'decided', refusal = '' WHERE id = ?",
                 (_bare(decision), wire.dump(facts), record),
             )
             first = db.execute("SELECT count(*) FROM intents WHERE record = ?", (record,)).fetchone()[0]
             return queue.insert(db, WORK_QUEUE, _add_intents(db, record, new, first, now), now)
 
-        self._queues.announce(await self._database.write(work))
+        self._fresh.pop(record, None)
+        self._queues.announce(await self._database.run(work))
 
     async def undecidable(self, record: str, reason: str) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute("UPDATE events SET status = 'failed', refusal = ? WHERE id = ?", (reason, record))
 
+        self._fresh.pop(record, None)
         await self._database.write(work)
 
     async def claim(self, key: str, now: datetime) -> Claim | None:
@@ -172,7 +191,7 @@ class SqliteStore:
             raise TemporaryError("another message for the same intent is being worked on", retry_after=30)
         self._running.add(key)
         try:
-            claim = await self._database.write(lambda db: self._claim(db, key, now.timestamp()))
+            claim = await self._database.write(lambda db: self._claim(db, key, now.timestamp(), self._fresh))
         except BaseException:
             self._running.discard(key)
             raise
@@ -181,14 +200,17 @@ class SqliteStore:
         return claim
 
     @staticmethod
-    def _claim(db: sqlite3.Connection, key: str, now: float) -> Claim | None:
+    def _claim(db: sqlite3.Connection, key: str, now: float, fresh: Mapping[str, EventRecord]) -> Claim | None:
         row = db.execute(f"SELECT record, {_INTENT_COLUMNS} FROM intents WHERE key = ?", (key,)).fetchone()
         if row is None or row[2] in FINAL:
             return None
         db.execute("UPDATE intents SET status = 'running', at = ? WHERE key = ?", (now, key))
-        event = db.execute(f"SELECT {_EVENT_COLUMNS} FROM events WHERE id = ?", (row[0],)).fetchone()
         record = _intent_record(row[1:])
-        return Claim(record, _event_record(event), interrupted=record.status == "running")
+        event = fresh.get(row[0])
+        if event is None:
+            columns = db.execute(f"SELECT {_EVENT_COLUMNS} FROM events WHERE id = ?", (row[0],)).fetchone()
+            event = _event_record(columns)
+        return Claim(record, event, interrupted=record.status == "running")
 
     async def settle(
         self,
@@ -214,14 +236,18 @@ class SqliteStore:
                 (*values, key),
             )
 
-        await self._database.write(work)
+        # Nobody waits for the sync: killed before it, the intent counts as interrupted, as it would have a moment earlier.
+        await self._database.run(work)
         self._running.discard(key)
 
     async def learn(self, record: str, facts: Facts) -> None:
         def work(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE events SET facts = ? WHERE id = ?", (wire.dump(facts), record))
+            row = db.execute("SELECT facts FROM events WHERE id = ?", (record,)).fetchone()
+            known = _facts.decode(row[0]) if row and row[0] else None
+            db.execute("UPDATE events SET facts = ? WHERE id = ?", (wire.dump(combined(known, facts)), record))
 
-        await self._database.write(work)
+        self._fresh.pop(record, None)
+        await self._database.run(work)
 
     async def event(self, id: str) -> EventRecord | None:  # noqa: A002 (the word of the contract)
         def work(db: sqlite3.Connection) -> EventRecord | None:
@@ -232,7 +258,7 @@ class SqliteStore:
             ).fetchone()
             return _event_record(row) if row else None
 
-        return await self._database.read(work)
+        return await self._database.run(work)  # in the order of the writes: the event may have come a moment ago
 
     async def events(self, search: Search) -> Sequence[EventRecord]:
         where = {
@@ -256,7 +282,7 @@ class SqliteStore:
             for record in records:
                 found[record] = [_intent_record(row[1:]) for row in db.execute(sql, (record,))]
 
-        await self._database.read(work)
+        await self._database.run(work)
         return found
 
     async def reopen(self, record: str, keys: Sequence[str]) -> None:

@@ -149,7 +149,9 @@ class Claim:
 
 
 class Store(Protocol):
-    """Journal, memory and record. What a method says is done is durable when it returns."""
+    """Journal, memory and record. What a method says is done survives a kill whenever anything that was done after it
+    does; a claim is durable when it returns, because an effect follows that nobody can take back.
+    """
 
     async def take_in(self, record: EventRecord) -> Literal["new", "again", "half"]:
         """Keeps a new event with its decision and queues a Perform for each intent, and a Decide if rules need lookups.
@@ -165,7 +167,7 @@ class Store(Protocol):
         """The lookups failed for good: the event waits for a replay."""
 
     async def claim(self, key: str, now: datetime) -> Claim | None:
-        """Leave to do this intent, or None when it has ended."""
+        """Leave to do this intent, or None when it has ended. TemporaryError while another worker holds it."""
 
     async def settle(
         self,

@@ -47,6 +47,14 @@ _OURS: Final = {"status", "services"}
 _ENDED: Final = {"Completed", "Failed", "Canceled"}
 _RUN_TYPES: Final = {"Pipeline": "azureml.PipelineRun", "Sweep": "hyperdrive", "AutoML": "automl"}
 _MLFLOW: Final = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "Running": "RUNNING"}
+_USUAL_INPUTS: Final = {
+    "training_data": "uri_folder",
+    "learning_rate": "number",
+    "epochs": "integer",
+    "drift": "number",
+    "model_name": "string",
+    "reason": "string",
+}
 _TRAINING: Final = re.compile(r"[-_]?(re)?train(ing)?[-_]?", re.IGNORECASE)
 
 
@@ -548,12 +556,12 @@ class AzureML:
         return JSONResponse(self._asset(here, "models", here.models[name][version]), 200 if known else 201)
 
     def _component(self, here: Workspace, name: str, version: str) -> Version:
-        """As it was put; one that nobody put takes no inputs, so that any name can be played with."""
+        """As it was put; one that nobody put takes what trainings usually take, so that any name can be played with."""
         spec = {"name": name, "version": version, "type": "command", "display_name": name, "is_deterministic": True}
         run = {
             "command": f"python {name}.py",
             "environment": "azureml:AzureML-sklearn-1.5:1",
-            "inputs": {},
+            "inputs": {key: {"type": kind, "optional": True} for key, kind in _USUAL_INPUTS.items()},
             "outputs": {},
         }
         new = Version(name, version, {"componentSpec": spec | run, "isAnonymous": False}, self._sim.clock.now())

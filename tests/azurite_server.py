@@ -43,7 +43,7 @@ class Azurite:
 def install(say: Callable[[str], object]) -> None:
     if DONE.exists() and DONE.stat().st_mtime >= LOCK.stat().st_mtime:
         return
-    say("Installing Azurite into tests/azurite/node_modules by npm ci (once, about 20 s)")
+    say("Installing Azurite into tests/azurite/node_modules by npm ci (once, about 10 s)")
     quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
     asked = ["ci", *quiet, "--fetch-retries=1", "--fetch-timeout=30000"]
     try:

@@ -4,10 +4,10 @@ A module that tests a store subclasses `StoreContract` under a name that begins 
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Literal
 
 import pytest
@@ -85,6 +85,11 @@ def keys(record: EventRecord) -> list[str]:
     return [one.key for one in record.decision.intents]
 
 
+def noise(characters: int) -> str:
+    """Text that does not compress below half."""
+    return "".join(sha256(str(n).encode()).hexdigest() for n in range(characters // 64))
+
+
 async def kept(store: Store, record: EventRecord) -> EventRecord:
     found = await store.event(record.id)
     assert found is not None
@@ -158,7 +163,7 @@ class StoreContract:
         assert set(await place.performs()) == set(keys(record))
 
     async def test_an_event_of_a_megabyte_with_many_intents_is_kept(self, place: Place) -> None:
-        event = replace(happened(), data={"noise": random.Random(1).randbytes(500_000).hex()})
+        event = replace(happened(), data={"noise": noise(1_000_000)})
         record = taken(intents=150, event=event)
         assert await place.store.take_in(record) == "new"
         assert (await kept(place.store, record)).event == event
@@ -272,7 +277,7 @@ class StoreContract:
         await store.settle(keys(record)[0], "done", attempt(), maybe_twice=True)
         assert await store.claim(keys(record)[0], START + timedelta(hours=2)) is None
 
-    async def test_attempts_are_kept_in_order_and_a_doubt_stays(self, place: Place) -> None:
+    async def test_attempts_are_kept_in_order_and_a_doubt_stays_as_does_a_result(self, place: Place) -> None:
         record = taken(intents=1)
         (key,) = keys(record)
         await place.store.take_in(record)
@@ -281,11 +286,12 @@ class StoreContract:
             assert claim is not None
             assert not claim.interrupted
             assert len(claim.record.attempts) == minute
-            await place.store.settle(key, "retrying", attempt("later", minute), maybe_twice=minute == 1)
+            result = Result("posted") if minute == 1 else None
+            await place.store.settle(key, "retrying", attempt("later", minute), result, maybe_twice=minute == 1)
         claim = await place.store.claim(key, START + timedelta(minutes=3))
         assert claim is not None
         assert claim.record.maybe_twice
-        await place.store.settle(key, "done", attempt("done", 3), Result("posted"))
+        await place.store.settle(key, "done", attempt("done", 3))
         (found,) = (await place.store.intents([record.id]))[record.id]
         assert found.attempts == (*(attempt("later", minute) for minute in range(3)), attempt("done", 3))
         assert (found.status, found.maybe_twice, found.result) == ("done", True, Result("posted"))
@@ -351,8 +357,6 @@ class StoreContract:
         ]
         await asyncio.gather(*map(place.store.take_in, records))
         found = await place.store.events(search)
-        if search == Search(since=START - timedelta(hours=40)):
-            assert [one.received for one in found] == [START - timedelta(hours=20 * n) for n in expected]
         assert [one.id for one in found] == [records[n].id for n in expected]
 
     async def test_a_page_goes_on_where_the_last_ended(self, place: Place) -> None:

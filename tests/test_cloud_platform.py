@@ -210,6 +210,27 @@ async def test_a_registered_component_becomes_a_pipeline_of_one_step(box: Box, o
     assert (inputs["rate"]["value"], inputs["label"]["value"]) == ("0.2", "azureml:not-an-asset")
 
 
+async def test_a_component_takes_inputs_as_text_and_runs_serverless_where_no_compute_is_named(
+    box: Box, platform: AzureML
+) -> None:
+    inputs = {"training_data": "azureml:transactions:31", "drift": "0.41", "learning_rate": 0.02}
+    await platform.submit(WHERE, replace(FILED, name="ev15-fraud-0", source="azureml:fraud_train:3", inputs=inputs))
+    sent = body(box, "ev15-fraud-0")
+    given = sent["inputs"]
+    assert isinstance(given, dict)
+    assert (given["drift"]["value"], given["learning_rate"]["value"]) == ("0.41", "0.02")
+    assert "serverless" in str(sent["settings"])
+
+
+async def test_an_input_that_a_component_does_not_declare_is_refused_before_anything_is_sent(
+    box: Box, platform: AzureML
+) -> None:
+    job = replace(FILED, name="ev14-fraud-0", source="azureml:fraud_train:3", inputs={"trainin_data": 1})
+    with pytest.raises(PermanentError, match=r"no input 'trainin_data'; known: .*training_data"):
+        await platform.submit(WHERE, job)
+    assert not [one for one in box.sim.inbox.all("job") if one.key == job.name]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -218,6 +239,7 @@ async def test_a_registered_component_becomes_a_pipeline_of_one_step(box: Box, o
         ({"source": "azureml:train"}, "'azureml:train' names no component, expected azureml:<name>:<version>"),
         ({"source": "pipelines/broken.yml"}, "pipeline 'pipelines/broken.yml' can't be read"),
         ({"source": "pipelines/command.yml"}, "is a command job, expected a pipeline"),
+        ({"source": "pipelines/nowhere.yml", "inputs": {}}, "jobs.train.compute: Compute not set"),
         ({"inputs": {"rat": 1}}, "no input 'rat'; known: epochs, rate, reason, training_data, warm"),
         ({"inputs": {"training_data": "/etc/passwd"}}, "expected a uri_folder such as azureml:train-data:3"),
         ({"inputs": {"training_data": 3}}, "input 'training_data' is 3, expected a uri_folder"),
@@ -230,6 +252,8 @@ async def test_what_can_not_be_submitted_says_why(
     (tmp_path / "pipelines" / "broken.yml").write_text("type: pipeline\njobs: {train: {type: nothing}}\n")
     command = "type: command\ncommand: echo\nenvironment: azureml:sklearn:1\ncompute: azureml:cpu\n"
     (tmp_path / "pipelines" / "command.yml").write_text(command)
+    homeless = "type: pipeline\njobs: {train: {type: command, component: 'azureml:train:3'}}\n"
+    (tmp_path / "pipelines" / "nowhere.yml").write_text(homeless)
     with pytest.raises(PermanentError) as caught:
         await platform.submit(WHERE, replace(FILED, **({"name": "ev6-drift-0"} | change)))  # type: ignore[arg-type]
     assert said in str(caught.value)

@@ -433,7 +433,7 @@ async def test_the_story_is_told_in_words(desk, good):
     assert "metrics.auc is 0.93; the rule asks for &gt;= 0.9" in said
     assert "It sent a Teams card at 08:31:02." in said
     assert "May have been sent twice" in said
-    assert "It could not call a webhook: the far side refuses." in said
+    assert "It could not call a webhook: it was refused." in said
     assert "HTTP 410 from hooks.example" in said
     assert "delivered 2 times, taken in once" in said
 

@@ -1,5 +1,6 @@
 """What Azure says when it does not do as asked, as one of our two errors."""
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -99,8 +100,11 @@ def translated(error: Exception, doing: Doing) -> Exception:
 def _said(error: Exception) -> str:
     """The sentence in an SDK's error, without the code and the JSON around it."""
     inside = getattr(error, "error", None)
-    text = getattr(inside, "message", None) or getattr(error, "message", None) or str(error)
-    return str(text)
+    text = str(getattr(inside, "message", None) or getattr(error, "message", None) or error)
+    try:  # what azure-ai-ml finds wrong with a job is a JSON document
+        return "; ".join(f"{problem['path']}: {problem['message']}" for problem in json.loads(text)["errors"])
+    except (ValueError, TypeError, KeyError):
+        return text
 
 
 def one_line(text: str) -> str:

@@ -194,7 +194,9 @@ class AzureML:
         known = {name: str(given.type) for name, given in component.inputs.items()}
         inputs = _inputs(job, known)
         node = component(**{name: f"${{{{parent.inputs.{name}}}}}" for name in inputs})
-        return entities.PipelineJob(jobs={"run": node}, inputs=inputs, display_name=job.display_name)
+        # Serverless compute needs nothing set up; a job that names its own gets that.
+        settings = entities.PipelineJobSettings(default_compute="serverless")
+        return entities.PipelineJob(jobs={"run": node}, inputs=inputs, settings=settings)
 
     async def _by_sdk[T](self, where: WorkspaceRef, doing: Doing, call: Callable[[Any], T]) -> T:
         def work() -> T:
@@ -336,7 +338,7 @@ def _quiet() -> None:
     """The SDK's remarks about itself are nothing that our users could act on."""
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(marshmallow|azure\.ai\.ml)\b")
     for name in ("_telemetry", "_utils._experimental"):
-        logging.getLogger(f"azure.ai.ml.{name}").setLevel(logging.ERROR)
+        logging.getLogger(f"azure.ai.ml.{name}").setLevel(logging.CRITICAL)
 
 
 def _table(value: object) -> Json:

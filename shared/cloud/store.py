@@ -316,12 +316,12 @@ class AzureStore:
 
     async def prune(self, before: datetime, keep: int) -> int:
         edge = f"{_inverted(before)}."
-        live, gone, due = 0, 0, list[Row]()
+        seen, gone, due = 0, 0, list[Row]()
         where = f"PartitionKey ge 't-' and PartitionKey lt 't.' and (status ne '{_GONE}' or RowKey gt '{edge}')"
         async with aclosing(self._listing.rows(where)) as rows:
             async for row in rows:
-                live += row["status"] != _GONE
-                if row["RowKey"] > edge or live > keep:
+                seen += 1  # of those that are gone only the old come, and they come last
+                if row["RowKey"] > edge or seen > keep:
                     due.append(row)
                 if len(due) == _AT_ONCE:
                     gone += sum(await asyncio.gather(*(self._forget(one, edge) for one in due)))
@@ -335,7 +335,7 @@ class AzureStore:
 
         Its row in the list goes last: killed before, the next prune goes on from there.
         """
-        columns = ["PartitionKey", "RowKey", "status", "half"]
+        columns = ["PartitionKey", "RowKey", "Timestamp", "status", "half"]  # the SDK reads the ETag off Timestamp
         rows = await self._events.all(f"PartitionKey eq {quoted(listed['record'])}", columns)
         event = next((row for row in rows if row["RowKey"] == _EVENT), None)
         alive = event is not None and event["status"] != _GONE

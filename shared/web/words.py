@@ -138,7 +138,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "intent.running": ("It is being asked to {do}.", "{do}を実行しています。"),
     "intent.retrying": ("It could not {do} yet, and tries again.", "{do}はまだ成功していません。再試行します。"),
     "intent.done": ("It {did} at {at}.", "{did}を {at} に完了しました。"),
-    "intent.refused": ("It could not {do}: the far side refuses.", "{do}は送信先に拒否されました。"),
+    "intent.refused": ("It could not {do}: it was refused.", "{do}は拒否されました。"),
     "intent.failed": ("It could not {do}: every attempt is used up.", "{do}は試行回数の上限に達して失敗しました。"),
     "intent.held": ("It did not {do}: a guard held it back.", "{do}はガードにより見送られました。"),
     "intent.twice": (

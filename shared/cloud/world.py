@@ -1,0 +1,41 @@
+"""The real World: on Azure, everything together."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.cloud import doors
+from shared.cloud.credentials import Tokens, credential
+from shared.cloud.queue import AzureQueue
+from shared.cloud.store import AzureStore
+from shared.errors import PermanentError
+from shared.settings import WORK_QUEUE, Secrets, Settings
+from shared.world import World
+
+
+def world(settings: Settings, environ: Mapping[str, str]) -> World:
+    """One a process: its connections stay open as long as it lives.
+
+    Raises PermanentError, naming the settings, when there is no storage account.
+    """
+    if not settings.storage:
+        raise PermanentError("there is no storage: set AzureWebJobsStorage, or AzureWebJobsStorage__accountName")
+
+    def now() -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 (the clock of the real World is the wall's)
+
+    tokens = Tokens(lambda: credential(settings, environ))
+    secret = Secrets(environ)
+    out = doors(settings, environ, secret, Path(settings.config))
+    queue = AzureQueue(settings.storage, WORK_QUEUE, tokens)
+    return World(
+        clock=now,
+        http=out.http,
+        secret=secret,
+        platform=out.platform,
+        mail=out.mail,
+        sms=out.sms,
+        github=out.github,
+        queue=queue,
+        store=AzureStore(settings.storage, tokens, queue, now),
+    )
