@@ -1,7 +1,7 @@
 """The Event Grid door of the embedded host: what the Functions extension does, on the same path."""
 
-import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final
@@ -18,6 +18,8 @@ type Put = Callable[[str, list[str]], Awaitable[None]]
 type Scope = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log: Final = logging.getLogger("switchyard.host")
 
 PATH: Final = "/runtime/webhooks/eventgrid"
 _ORIGINS: Final = ("eventgrid.azure.net", "eventgrid.azure.us", "eventgrid.azure.cn")
@@ -106,11 +108,16 @@ class Door:
             await _answer(send, 202)
             return
         events = sent if isinstance(sent, list) else [sent]
-        outcomes = await asyncio.gather(*(_invoke(function, one, now) for one in events), return_exceptions=True)
-        texts = [text for outcome in outcomes if isinstance(outcome, list) for text in outcome]
+        texts: list[str] = []
+        failed = False
+        for one in events:  # one after the other: the function waits for nothing
+            try:
+                texts += await _invoke(function, one, now)
+            except Exception:
+                log.exception("function failed", extra={"function": function.name})
+                failed = True
         if texts:
             await self._put(function.queue or WORK_QUEUE, texts)
-        failed = next((outcome for outcome in outcomes if isinstance(outcome, BaseException)), None)
         await _answer(send, 500 if failed else 202)
 
 

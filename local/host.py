@@ -142,7 +142,7 @@ class Host:
             await asyncio.wait(self._working, timeout=patience)
         await self._doors.close()
         left = await self.queues.waiting()
-        await asyncio.to_thread(self.database.close)
+        self.database.close()
         return left
 
     async def _work(self) -> None:
@@ -203,7 +203,9 @@ class _Server(uvicorn.Server):
 async def listening(host: Host, port: int = 0) -> AsyncGenerator[int]:
     """The host behind a real HTTP server, at work; yields the port. OSError when the port is taken."""
     socket = socketlib.create_server(("127.0.0.1", port), backlog=4096)
-    config = uvicorn.Config(host, log_level="warning", access_log=False, lifespan="off", server_header=False)
+    config = uvicorn.Config(
+        host, log_level="warning", access_log=False, lifespan="off", server_header=False, proxy_headers=False
+    )
     server = _Server(config)
     host.start()
     serving = asyncio.create_task(server.serve([socket]))

@@ -1,14 +1,14 @@
-"""One SQLite file, one writer thread, many writers: units that are waiting together share one transaction and one sync."""
+"""One SQLite file for one event loop: units run in the loop, and many of them share one sync of the disk in a thread."""
 
 import asyncio
-import contextlib
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Final
 
 type Work[T] = Callable[[sqlite3.Connection], T]
@@ -16,7 +16,8 @@ type Work[T] = Callable[[sqlite3.Connection], T]
 
 log: Final = logging.getLogger("switchyard.state")
 
-_MOST: Final = 512
+_CHECKPOINT: Final = 5_000
+"""Units after which what stands in the write-ahead log is moved into the file."""
 
 
 @dataclass(frozen=True)
@@ -28,31 +29,38 @@ class _Unit:
     early: bool = False
 
 
-type _Answers = list[tuple[asyncio.Future[Any], Any, BaseException | None]]
-
-
 class Database:
     """Units run in the order in which they were written, and become durable in that order: what is durable implies
-    everything written before it. If a commit fails, nothing is written any more until the next start.
+    everything written before it.
+
+    A commit only writes to the log (`synchronous=NORMAL`), which takes microseconds and so happens in the loop; what
+    makes it durable is one `fdatasync` of the log in a thread, shared by everybody who waits. SQLite takes a log up to
+    its last whole transaction after a power cut, and syncs by itself whenever it moves the log into the file. If a sync
+    fails, nothing is written any more until the next start.
     """
 
     def __init__(self, path: Path, schema: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._units: SimpleQueue[_Unit | None] = SimpleQueue()
-        self._writer = self._open()
-        self._writer.executescript(schema)
+        self._db = self._open()
+        self._db.executescript(schema)
+        self._db.execute("PRAGMA wal_autocheckpoint=0")  # that would sync in the loop
+        self._log = os.open(f"{path}-wal", os.O_RDONLY)
         self._reader = self._open()
         self._reading = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "sqlite-sync")
+        self._waiting: list[_Unit] = []
+        self._unsynced: list[tuple[asyncio.Future[Any], Any]] = []
+        self._flushing = False
+        self._syncing: asyncio.Task[None] | None = None
+        self._checkpointing = False
+        self._since_checkpoint = 0
         self._broken: Exception | None = None
         self._closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
-        self._thread.start()
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=256)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "cache_size=-16000"):
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "cache_size=-16000"):
             db.execute(f"PRAGMA {pragma}")
         return db
 
@@ -66,93 +74,113 @@ class Database:
 
     def write_soon(self, work: Work[None]) -> None:
         """As `run`, and nobody waits."""
-        self._units.put(_Unit(work))
-
-    async def _put[T](self, work: Work[T], *, early: bool) -> T:
-        if self._closed:
-            raise RuntimeError("the state file is closed")
-        if self._broken is not None:
-            raise RuntimeError(f"the state file can't be written ({self._broken}): mend that and start again")
-        loop = asyncio.get_running_loop()
-        self._loop = loop
-        done: asyncio.Future[T] = loop.create_future()
-        self._units.put(_Unit(work, done, early))
-        return await done
+        self._add(_Unit(work))
 
     async def read[T](self, work: Work[T]) -> T:
         """Beside the writer, so that a long look holds nobody up; it sees everything written before it was asked."""
-        await self.write(lambda _: None)
+        await self.run(lambda _: None)
         return await asyncio.to_thread(self._read, work)
 
     def _read[T](self, work: Work[T]) -> T:
         with self._reading:
             return work(self._reader)
 
-    def close(self) -> None:
-        """Waits for what was written; further writes are not taken."""
-        self._closed = True
-        self._units.put(None)
-        self._thread.join()
-        self._reader.close()
-        self._writer.close()
+    async def _put[T](self, work: Work[T], *, early: bool) -> T:
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._add(_Unit(work, done, early))
+        return await done
 
-    def _run(self) -> None:
-        while True:
-            batch = [self._units.get()]
-            while len(batch) < _MOST and not self._units.empty():
-                batch.append(self._units.get())
-            units = [unit for unit in batch if unit is not None]
-            if units:
-                self._commit(units)
-            if len(units) < len(batch):
-                return
+    def _add(self, unit: _Unit) -> None:
+        if self._closed:
+            raise RuntimeError("the state file is closed")
+        if self._broken is not None:
+            raise RuntimeError(f"the state file can't be written ({self._broken}): mend that and start again")
+        self._waiting.append(unit)
+        if not self._flushing and not self._checkpointing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Runs what is waiting, as one transaction."""
+        self._flushing = False
+        if self._checkpointing or self._closed:
+            return
+        units, self._waiting = self._waiting, []
+        if units:
+            self._commit(units)
 
     def _commit(self, units: Sequence[_Unit]) -> None:
-        db = self._writer
-        if self._broken is not None:
-            self._answer([(unit.done, None, self._broken) for unit in units if unit.done])
-            return
+        db = self._db
         try:
             db.execute("BEGIN IMMEDIATE")
             results = [unit.work(db) for unit in units]
+            db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 (each unit hears of its own failure)
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            if len(units) > 1:  # one of them is to blame: each for itself, so that it spoils only its own
-                for unit in units:
-                    self._commit([unit])
-            else:
+            if len(units) == 1:
                 self._failed(units[0], error)
+                return
+            for unit in units:  # one of them is to blame: each for itself, so that it spoils only its own
+                self._commit([unit])
             return
-        answers = [(unit, result) for unit, result in zip(units, results, strict=True) if unit.done is not None]
-        self._answer([(unit.done, result, None) for unit, result in answers if unit.early and unit.done])
-        try:
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._broken = error
-            log.critical("the state file can't be written: nothing is taken in any more", exc_info=error)
-            self._answer([(unit.done, None, error) for unit, _ in answers if unit.done])
-            return
-        self._answer([(unit.done, result, None) for unit, result in answers if not unit.early and unit.done])
+        self._since_checkpoint += len(units)
+        for unit, result in zip(units, results, strict=True):
+            if unit.done is None or unit.done.done():
+                continue
+            if unit.early:
+                unit.done.set_result(result)
+            else:
+                self._unsynced.append((unit.done, result))
+        if (self._unsynced or self._since_checkpoint >= _CHECKPOINT) and self._syncing is None:
+            self._syncing = asyncio.ensure_future(self._sync())
 
     def _failed(self, unit: _Unit, error: Exception) -> None:
-        if unit.done is not None:
-            self._answer([(unit.done, None, error)])
-        elif self._broken is None:  # later units may rely on it
+        if unit.done is None:  # later units may rely on it
             self._broken = error
             log.critical("a write that nobody waits for failed: nothing is taken in any more", exc_info=error)
+        elif not unit.done.done():
+            unit.done.set_exception(error)
 
-    def _answer(self, answers: _Answers) -> None:
-        if answers and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
-                self._loop.call_soon_threadsafe(_resolve, answers)
+    async def _sync(self) -> None:
+        """Makes durable what was committed, until nobody waits for it any more."""
+        loop = asyncio.get_running_loop()
+        while self._unsynced or self._since_checkpoint >= _CHECKPOINT:
+            answers, self._unsynced = self._unsynced, []
+            try:
+                await loop.run_in_executor(self._thread, os.fdatasync, self._log)
+                if self._since_checkpoint >= _CHECKPOINT:
+                    await self._checkpoint(loop)
+            except (OSError, sqlite3.Error) as error:
+                self._broken = error
+                log.critical("the state file can't be synced: nothing is taken in any more", exc_info=error)
+            for done, result in answers:
+                if done.done():
+                    continue
+                if self._broken is None:
+                    done.set_result(result)
+                else:
+                    done.set_exception(self._broken)
+        self._syncing = None
 
+    async def _checkpoint(self, loop: asyncio.AbstractEventLoop) -> None:
+        """While nobody writes, so that the log can begin anew and stays small."""
+        self._checkpointing = True
+        try:
+            checkpoint = "PRAGMA wal_checkpoint(RESTART)"
+            await loop.run_in_executor(self._thread, lambda: self._db.execute(checkpoint).fetchall())
+            self._since_checkpoint = 0
+        finally:
+            self._checkpointing = False
+            self._flush()
 
-def _resolve(answers: _Answers) -> None:
-    for done, result, error in answers:
-        if done.done():
-            continue
-        if error is None:
-            done.set_result(result)
-        else:
-            done.set_exception(error)
+    def close(self) -> None:
+        """What was written is durable; further writes are not taken."""
+        if self._waiting:
+            self._flush()
+        self._closed = True
+        self._thread.shutdown()
+        os.fdatasync(self._log)
+        os.close(self._log)
+        self._reader.close()
+        self._db.close()

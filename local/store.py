@@ -261,17 +261,24 @@ class SqliteStore:
         return await self._database.run(work)  # in the order of the writes: the event may have come a moment ago
 
     async def events(self, search: Search) -> Sequence[EventRecord]:
-        where = {
-            "type = ?": search.type,
-            "status = ?": search.status,
-            "received >= ?": search.since and search.since.timestamp(),
-            "received < ?": search.before and search.before.timestamp(),
+        moment, id_ = search.before or (None, "")
+        values = {
+            "type": search.type,
+            "status": search.status,
+            "since": search.since and search.since.timestamp(),
+            "moment": moment and moment.timestamp(),
+            "id": id_,
+            "limit": search.limit,
         }
-        asked = {clause: value for clause, value in where.items() if value is not None}
-        sql = (
-            f"SELECT {_EVENT_COLUMNS} FROM events WHERE {' AND '.join(asked) or '1'} ORDER BY received DESC, id LIMIT ?"
-        )
-        rows = await self._database.read(lambda db: db.execute(sql, (*asked.values(), search.limit)).fetchall())
+        where = {
+            "type": "type = :type",
+            "status": "status = :status",
+            "since": "received >= :since",
+            "moment": "received <= :moment AND (received < :moment OR id > :id)",
+        }
+        clauses = " AND ".join(clause for name, clause in where.items() if values[name] is not None)
+        sql = f"SELECT {_EVENT_COLUMNS} FROM events WHERE {clauses or '1'} ORDER BY received DESC, id LIMIT :limit"
+        rows = await self._database.read(lambda db: db.execute(sql, values).fetchall())
         return [_event_record(row) for row in rows]
 
     async def intents(self, records: Sequence[str]) -> dict[str, list[IntentRecord]]:

@@ -25,9 +25,9 @@ def depth(event: Event) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def cause(event: Event, rule: str) -> Mapping[str, str]:
+def cause(intent: Intent, event: Event) -> Mapping[str, str]:
     """The tags for whatever is started because of this event."""
-    return {CAUSE_EVENT: event.record, CAUSE_RULE: rule, CAUSE_DEPTH: str(depth(event) + 1)}
+    return {CAUSE_EVENT: intent.event, CAUSE_RULE: intent.rule, CAUSE_DEPTH: str(depth(event) + 1)}
 
 
 def hold(intent: Intent, event: Event) -> str | None:

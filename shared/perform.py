@@ -122,7 +122,7 @@ class Performer:
         try:
             params, facts = await self._params(intent, claim.event, action, attempt)
             again = claim.interrupted or any(earlier.uncertain for earlier in claim.record.attempts)
-            context = Context(key, world, guards.cause(event, intent.rule), event, facts, again)
+            context = Context(key, world, guards.cause(intent, event), event, facts, again)
             result = await action.run(params, context)
         except TemporaryError as error:
             twice = twice or (error.sent and not action.idempotent)

@@ -126,6 +126,14 @@ async def test_a_body_beyond_what_event_grid_sends_is_refused(served):
     assert (await served.post(b"x" * (9 * 1024 * 1024)))[0] == 413
 
 
+async def test_what_could_not_be_kept_is_answered_500_so_that_event_grid_sends_it_again(served):
+    served.host.database._broken = OSError("no space left")
+    assert (await served.post([run_event("e1")]))[0] == 500
+    served.host.database._broken = None
+    assert (await served.post([run_event("e1")]))[0] == 202
+    assert len(await served.records()) == 1
+
+
 async def test_a_poisoned_message_ends_on_record_and_the_host_lives(served, monkeypatch):
     monkeypatch.setattr("local.host._AGAIN", 0.0)
     await served.host.queues.put("switchyard-work", ['{"type":"nobody"}'])

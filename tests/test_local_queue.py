@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local import queue
+from local import queue, sqlite
 from local.sqlite import Database
 
 
@@ -59,6 +59,25 @@ async def test_one_bad_unit_does_not_touch_its_neighbours(database):
     assert [type(outcome) for outcome in outcomes] == [list, list, ValueError, list, list, list]
     bodies = await database.read(lambda db: [row[0] for row in db.execute("SELECT body FROM messages ORDER BY body")])
     assert bodies == ["0", "1", "2", "3", "4"]
+
+
+async def test_the_log_stays_small_and_nothing_written_meanwhile_is_lost(database, path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_CHECKPOINT", 50)
+
+    async def writer(n):
+        for m in range(100):
+            await database.write(lambda db: queue.insert(db, "q", [f"{n}-{m} {'x' * 2000}"], 0))  # noqa: B023 (awaited)
+
+    await asyncio.gather(*(writer(n) for n in range(8)))
+    assert await database.read(lambda db: db.execute("SELECT count(*) FROM messages").fetchone()[0]) == 800
+    assert path.with_name("state.db-wal").stat().st_size < 1_000_000  # of 1.6 MB that were written
+
+
+async def test_a_write_after_the_end_is_refused(path):
+    database = Database(path, queue.SCHEMA)
+    database.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await database.write(lambda _: None)
 
 
 async def test_a_message_is_handed_out_once_and_gone_when_done(database, clock):

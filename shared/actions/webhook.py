@@ -11,6 +11,7 @@ has seen. With `sign`, it carries `X-Switchyard-Signature: t=<unix seconds>,v1=<
 import hashlib
 import hmac
 import re
+from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -51,6 +52,7 @@ def _check_url(url: str) -> None:
         raise ValueError("is not https: what it carries could be read and changed on the way")
 
 
+@cache
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
