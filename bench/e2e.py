@@ -18,6 +18,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -80,6 +81,15 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         time.sleep(0.05)
     raise SystemExit(f"a target did not start:\n{log.read_text()[-3000:]}")
+
+
+def listening_process(port: int) -> int:
+    """The process that listens there."""
+    return next(
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid
+    )
 
 
 async def measure(events: int, seconds: float, folder: Path, console: Console) -> dict[tuple[str, int, str], Measured]:

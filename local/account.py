@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from shared.events import Event
 from shared.record import Decision
+from shared.rules.load import TELL
 from shared.service import Told
 from shared.world import Clock
 
@@ -26,6 +27,8 @@ _QUIET: Final = 1.0
 
 def subject(event: Event) -> str:
     """What the event is about, in a few words."""
+    if event.type in {"ActionFailed", "EventRefused"}:
+        return str(event.data.get("reason") or event.id)
     if event.drift and event.drift.monitor:
         return f"{event.drift.monitor} {event.drift.signal or ''}".strip()
     if event.run:
@@ -39,7 +42,11 @@ def subject(event: Event) -> str:
 
 def matched(decision: Decision) -> str:
     """The rules, as a clause."""
-    hits = [verdict.rule for verdict in decision.verdicts if verdict.outcome == "matched"]
+    hits = [
+        "defaults.tell" if verdict.rule == TELL else verdict.rule
+        for verdict in decision.verdicts
+        if verdict.outcome == "matched"
+    ]
     waiting = [verdict.rule for verdict in decision.verdicts if verdict.outcome == "undecided"]
     said = [f"[bold]{escape(name)}[/]" for name in hits]
     said += [f"{escape(name)} [dim]waits for {' and '.join(decision.needs)}[/]" for name in waiting]
@@ -103,7 +110,7 @@ class Account:
         link = f"[dim]{self._base}/events/{told.record.id}[/]"
         mark = _MARKS.get(performed.outcome, " ")
         self._print(
-            f"{_INDENT}{mark} {escape(intent.rule)} → [cyan]{intent.action}[/]: {escape(performed.note)}  {link}"
+            f"{_INDENT}{mark} {escape('defaults.tell' if intent.rule == TELL else intent.rule)} → [cyan]{intent.action}[/]: {escape(performed.note)}  {link}"
         )
 
     def _print(self, line: str) -> None:
@@ -112,4 +119,7 @@ class Account:
 
 def _head(event: Event) -> str:
     place = f" [dim]{escape(event.workspace)}[/]" if event.workspace else ""
-    return f"[bold cyan]{escape(event.type)}[/] {escape(subject(event))}{place}"
+    status = (
+        f" {escape(event.run.status)}" if event.run and event.run.status and event.type == "RunStatusChanged" else ""
+    )
+    return f"[bold cyan]{escape(event.type)}[/]{status} {escape(subject(event))}{place}"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import azure.functions as func
 import uvicorn
@@ -96,7 +97,8 @@ class Host:
         functions_host.use(self.service)
         self.functions = discover(function_app.app)
         self._door = Door(self.functions.eventgrid, self.queues.put, clock)
-        self._web = web_app(lambda: self.service)
+        names = ("localhost", "127.0.0.1", urlsplit(settings.public_url).hostname or "localhost")
+        self._web = web_app(lambda: self.service, names)
         self._inbox = inbox
         self._working: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []

@@ -89,6 +89,7 @@ def _welcome(console: Console, host: Host, base: str, *, simulated_too: bool) ->
         console.print(
             f"  inbox    {base}/inbox   [dim]what the simulated Teams, mail, SMS and GitHub received[/]",
             highlight=False,
+            soft_wrap=True,
         )
     console.print(f"  rules    {len(loaded.rules)} in force, version {loaded.version}", highlight=False)
     for problem in loaded.problems:

@@ -24,26 +24,25 @@ _RUN_SUBJECT: Final = re.compile(r"(?:^|/)runs/(?P<run>[^/]+)$")
 _BLOB_SUBJECT: Final = re.compile(r"/containers/(?P<container>[^/]+)/blobs/(?P<name>.+)$")
 _CHILD_ID: Final = re.compile(r"^(?P<parent>.+)_(?P<n>\d+)$")
 
-# Casing as Azure ML's JobStatus spells it; events come in any case.
-_STATUSES: Final = {
-    name.casefold(): name
-    for name in [
-        "NotStarted",
-        "Starting",
-        "Provisioning",
-        "Preparing",
-        "Queued",
-        "Running",
-        "Finalizing",
-        "CancelRequested",
-        "Completed",
-        "Failed",
-        "Canceled",
-        "NotResponding",
-        "Paused",
-        "Unknown",
-    ]
-}
+STATUSES: Final = (
+    "NotStarted",
+    "Starting",
+    "Provisioning",
+    "Preparing",
+    "Queued",
+    "Running",
+    "Finalizing",
+    "CancelRequested",
+    "Completed",
+    "Failed",
+    "Canceled",
+    "NotResponding",
+    "Paused",
+    "Unknown",
+)
+"""Of runs and jobs, as Azure ML spells them; events come in any case and are brought to this spelling."""
+
+_SPELLED: Final = {status.casefold(): status for status in STATUSES}
 _PARENT_TYPES: Final = {"azureml.pipelinerun", "pipeline", "azureml.hyperdriverun", "hyperdrive", "sweep", "automl"}
 _CHILD_TYPES: Final = {"azureml.steprun"}
 _PARENT_KEYS: Final = ("azureml.parentrunid", "parentrunid", "parent_run_id", "azureml.pipelinerunid")
@@ -246,7 +245,7 @@ def _run_event(event: Event, payload: _Payload) -> Event:
         run = Run(
             id=run_id,
             type=payload.text("runtype"),
-            status="Completed" if completed and not status else _STATUSES.get((status or "").casefold(), status),
+            status="Completed" if completed and not status else _SPELLED.get((status or "").casefold(), status),
             experiment=payload.text("experimentname"),
             is_child=is_child,
             parent=parent,

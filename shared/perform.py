@@ -67,9 +67,10 @@ async def look_up(world: World, event: Event, facts: Facts, wanted: Sequence[Loo
 
 
 def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
-    """The next clicks: the run in the studio, the record in the console."""
-    found = [Link("console", f"{settings.public_url}/events/{record.id}")]
+    """The next clicks: the run in the studio, the record in the console; of a notice about another event, that event."""
     event = record.event
+    about = event.data.get("record") if event and event.type in {"ActionFailed", "EventRefused"} else None
+    found = [Link("console", f"{settings.public_url}/events/{about or record.id}")]
     if facts.job and facts.job.studio_url:
         return [Link("studio", facts.job.studio_url), *found]
     if event and event.workspace and event.subscription and event.resource_group:

@@ -130,13 +130,15 @@ class Queue(Protocol):
 
 @dataclass(frozen=True)
 class Search:
-    """Which events, newest first. `before` is the `received` of the last one seen, for the next page."""
+    """Which events: newest first, those of one moment by id. `before`: `received` and id of the last one seen, for the
+    next page.
+    """
 
     limit: int = 50
     type: str | None = None
     status: str | None = None
     since: datetime | None = None
-    before: datetime | None = None
+    before: tuple[datetime, str] | None = None
 
 
 @dataclass(frozen=True)

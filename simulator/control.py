@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from simulator import studio
 from simulator.arm import stamp
 from simulator.azureml import AzureML
 from simulator.eventgrid import EventGrid, Schema
@@ -64,7 +65,7 @@ class Control:
         return [
             *(Route(f"/control/{name}", _checked(handler), methods=["POST"]) for name, handler in posts.items()),
             *(Route(f"/control/{name}", handler) for name, handler in gets.items()),
-            Route("/studio/runs/{job}", self.azureml.studio),
+            *studio.routes(self.azureml),
         ]
 
     async def _state(self, _: Request) -> Response:

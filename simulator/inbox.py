@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from simulator.state import Channel, Received, Simulated
@@ -22,7 +22,12 @@ _CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel.__value__)
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "inbox": ("Inbox", "受信箱"),
-    "about": ("What arrived in the simulated Azure", "シミュレーション上の Azure に届いたもの"),
+    "about": ("What arrived in the simulated Azure", "シミュレーションの Azure に届いたもの"),
+    "clock": (
+        "Simulated time (UTC): a minute passes in a second, so these times run ahead of your clock.",
+        "時刻はシミュレーション時刻 (UTC) です。1 秒で 1 分進むため、実際の時刻より先になります。",
+    ),
+    "console": ("Console", "コンソール"),
     "all": ("All", "すべて"),
     "teams": ("Teams", "Teams"),
     "email": ("Mail", "メール"),
@@ -40,6 +45,11 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "text": ("Plain text", "テキスト版"),
     "payload": ("As it came (JSON)", "受信した内容 (JSON)"),
     "dropped": ("Teams answers 202, then does not show this", "Teams は 202 を返しますが、表示はされません"),
+    "studio": ("In place of Azure ML studio", "Azure ML スタジオの代わりのページ"),
+    "no_page": (
+        "The real studio opens here. The simulated Azure shows runs only.",
+        "実際の環境では Azure ML スタジオが開きます。シミュレーションではジョブのみ表示できます。",
+    ),
     "refused": ("Refused", "拒否されました"),
     "characters": ("characters", "文字"),
     "signature": ("Signature", "署名"),
@@ -53,6 +63,10 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+
+_ARM: Final = re.compile(r"^/subscriptions/.*?/workspaces/[^/]+/")
+_NOISE: Final = re.compile(r"job_?(Input|Output)_?Type$|^jobs\.|^properties\.|isArchived$|^jobType$", re.IGNORECASE)
+_NOTHING: Final = frozenset({"", "null", "{}", "[]"})
 
 _LINK: Final = re.compile(r"\[([^\]\n]+)\]\(((?:https?://|mailto:)[^\s)]+)\)")
 _MARKS: Final = (
@@ -70,18 +84,18 @@ _SHOWN: Final = {_HIDDEN + code: code for code in range(128)}
 
 
 def routes(sim: Simulated) -> list[BaseRoute]:
-    async def page(request: Request) -> Response:
+    async def newest(request: Request) -> Response:
         """Newest first; `?channel=` for one channel, `?before=N` for older ones."""
         channel, found = _found(sim, request)
         counts = {name: len(sim.inbox.all(name)) for name in _CHANNELS}
         before = request.query_params.get("before", "")
         older = found[_PAGE - 1].n if len(found) > _PAGE else None
         values = {"entries": found[:_PAGE], "counts": counts, "channel": channel, "older": older, "before": before}
-        return _page("inbox.html", request, values)
+        return page("inbox.html", request, values)
 
     async def entry(request: Request) -> Response:
         received = sim.inbox.get(request.path_params["n"])
-        return _page("entry.html", request, {"entry": received}, 200 if received else 404)
+        return page("entry.html", request, {"entry": received}, 200 if received else 404)
 
     async def listing(request: Request) -> Response:
         """The same as JSON, newest first: `{"received": [...]}`, `?channel=` and `?before=N` as on the page, all at once."""
@@ -90,7 +104,8 @@ def routes(sim: Simulated) -> list[BaseRoute]:
         return Response(text, media_type="application/json")
 
     return [
-        Route("/inbox", page, methods=["GET"]),
+        Route("/", lambda _: RedirectResponse("/inbox")),  # beside Switchyard, its console is there
+        Route("/inbox", newest, methods=["GET"]),
         Route("/inbox.json", listing, methods=["GET"]),
         Route("/inbox/{n:int}", entry, methods=["GET"]),
     ]
@@ -107,7 +122,8 @@ def _plain(received: Received) -> dict[str, object]:
     return vars(received) | {"at": received.at.isoformat()}
 
 
-def _page(name: str, request: Request, values: Mapping[str, object], status: int = 200) -> Response:
+def page(name: str, request: Request, values: Mapping[str, object], status: int = 200) -> Response:
+    """One of `simulator/pages`, in the language of its reader."""
     language = _language(request)
 
     def say(word: str) -> str:
@@ -194,6 +210,12 @@ def _rows(value: object) -> list[tuple[str, str]]:
     return list(_flat("", value))[:_MOST_ROWS]
 
 
+def _job(value: object) -> list[tuple[str, str]]:
+    """What matters of a job's body, with the names of what it refers to; all of it is below the page."""
+    told = [(name.removesuffix(".value").removesuffix(".uri"), text) for name, text in _rows(value)]
+    return [(name, _ARM.sub("", text)) for name, text in told if not _NOISE.search(name) and text not in _NOTHING]
+
+
 def _flat(path: str, value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for name, inside in value.items():
@@ -219,6 +241,7 @@ _pages.filters |= {
     "width": _width,
     "target": _target,
     "rows": _rows,
+    "job": _job,
     "pretty": _pretty,
     "cards": attached,
 }

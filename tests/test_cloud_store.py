@@ -5,7 +5,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -38,28 +38,10 @@ def nobody() -> Tokens:
     return Tokens(never)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Azurite]:
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-
-    def say(text: str) -> None:
-        with capture.global_and_fixture_disabled():
-            sys.stdout.write(f"\n{text}\n")
-            sys.stdout.flush()
-
-    with azurite_server.running(tmp_path_factory.mktemp("azurite"), say) as server:
-        yield server
-
-
 @pytest.fixture
 async def closing() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as stack:
         yield stack
-
-
-@pytest.fixture
-def account(azurite: Azurite) -> str:
-    return azurite.account()
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ def test_a_thousand_events_survive_five_kills(tmp_path, monkeypatch):
         until(lambda: _settled(host), 60, "the host never came to rest")
         webhooks, records = _webhooks(box), host.records()
         host.kill(signal.SIGTERM)
+    assert (tmp_path / "host.log").read_text().rstrip().endswith("Nothing is left over.")
     assert set(webhooks) == runs
     assert {name: n for name, n in _texts(box).items() if n > 1} == {}  # the SMS service knows our keys
     confessed = {

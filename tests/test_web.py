@@ -77,12 +77,17 @@ class Book:
             if search.type in {None, record.event and record.event.type}
             and search.status in {None, record.status}
             and (search.since is None or record.received >= search.since)
-            and (search.before is None or record.received < search.before)
+            and (search.before is None or _behind(record) > (-search.before[0].timestamp(), search.before[1]))
         ]
-        return sorted(fitting, key=lambda record: record.received, reverse=True)[: search.limit]
+        return sorted(fitting, key=_behind)[: search.limit]
 
     async def intents(self, records: list[str]) -> dict[str, list[IntentRecord]]:
         return {record.id: intents for record, intents in self.records if record.id in records}
+
+
+def _behind(record: EventRecord) -> tuple[float, str]:
+    """Its place in the list."""
+    return -record.received.timestamp(), record.id
 
 
 @dataclass
@@ -252,11 +257,12 @@ async def test_an_id_with_a_slash_is_found(desk):
 
 async def test_events_are_listed_newest_first_in_pages(desk):
     for n in range(5):
-        desk.book.add(EventRecord(f"r{n}", NOW + timedelta(seconds=n, microseconds=7), "waiting", completed(n)))
+        moment = NOW + timedelta(seconds=n // 3, microseconds=7)  # three of them arrive together
+        desk.book.add(EventRecord(f"r{n}", moment, "waiting", completed(n)))
     first = (await desk.get("/api/events?limit=2")).json
     second = (await desk.get(first["next"])).json
     last = (await desk.get(second["next"])).json
-    assert [one["id"] for one in first["events"] + second["events"] + last["events"]] == ["r4", "r3", "r2", "r1", "r0"]
+    assert [one["id"] for one in first["events"] + second["events"] + last["events"]] == ["r3", "r4", "r0", "r1", "r2"]
     assert last["next"] is None
 
 
@@ -281,6 +287,9 @@ async def test_a_list_says_what_matched_and_what_was_done(desk, good):
         ("since=2026-11-20T08:31:30Z", ["r2"]),
         ("since=2026-11-20T17:31:30+09:00", ["r2"]),
         ("before=2026-11-20T08:31:30Z", ["r1"]),
+        ("before=2026-11-20T08:32:00Z", ["r1"]),
+        ("before=2026-11-20T08:32:00Z~r1", ["r2", "r1"]),
+        ("before=2026-11-20T08:32:00Z~r2", ["r1"]),
         ("code=function-key", ["r2", "r1"]),
     ],
 )
@@ -300,6 +309,8 @@ async def test_events_are_searched(desk, query, ids):
         ("status=done", "status", "expected one of waiting, deciding, decided, refused, failed"),
         ("since=yesterday", "since", "expected an RFC 3339 time such as 2026-11-20T08:30:00Z"),
         ("before=0001-01-01T00:00:00%2B09:00", "before", "expected an RFC 3339 time"),
+        ("before=2026-11-20T08:30:00Z~'", "before", "expected a time, or the place that `next` names"),
+        ("before=~r1", "before", "expected an RFC 3339 time"),
         ("state=failed", "state", "there is no parameter 'state'; known: limit, type, status, since, before"),
     ],
 )
@@ -415,6 +426,36 @@ async def test_another_sites_page_cannot_replay(desk, good, headers, form, scrip
     assert (await desk.ask("POST", f"/events/{good.id}/replay", **headers)).status == form
     assert (await desk.ask("POST", f"/api/events/{good.id}/replay", **headers)).status == script
     assert len(desk.replayed) == (form == 303) + (script == 202)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:7071", 200),
+        ("LocalHost", 200),
+        ("127.0.0.1:7071", 200),
+        ("switchyard.contoso.com", 200),
+        ("evil.example:7071", 400),
+        ("localhost.evil.example", 400),
+        ("[::1]:7071", 400),
+        ("[", 400),
+        ("", 400),
+    ],
+)
+async def test_a_foreign_name_that_points_here_gets_nothing(desk, good, host, status):
+    named = app(lambda: desk, hosts=["localhost", "127.0.0.1", "Switchyard.contoso.com"])
+    for method, target in (("GET", "/"), ("GET", "/api/events"), ("POST", f"/api/events/{good.id}/replay")):
+        answer = await ask(named, method, target, {"host": host})
+        assert answer.status == (202 if (method, status) == ("POST", 200) else status)
+        assert "nosniff" in answer.headers["x-content-type-options"]
+    assert bool(desk.replayed) == (status == 200)
+    if status == 400:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "127.0.0.1, localhost, switchyard.contoso.com" in answer.json["detail"]
+
+
+async def test_where_the_platform_checks_names_any_name_is_answered(desk):
+    assert (await desk.get("/", host="anything.example")).status == 200
 
 
 async def test_after_a_replay_the_page_says_that_it_is_on_its_way(desk, good):

@@ -278,7 +278,9 @@ class AzureStore:
         if search.since is not None:
             where += [f"PartitionKey le '{_day(search.since)}'", f"RowKey lt '{_inverted(search.since)}.'"]
         if search.before is not None:
-            where += [f"PartitionKey ge '{_day(search.before)}'", f"RowKey gt '{_inverted(search.before)}.'"]
+            moment, id_ = search.before
+            last = f"{_inverted(moment)}-{id_}"
+            where += [f"PartitionKey ge '{_day(moment)}'", f"RowKey gt {quoted(last)}"]
         rows = await self._listing.first(" and ".join(where), search.limit)
         found = [
             _event_of(row)

@@ -1,10 +1,11 @@
 """The real World: on Azure, everything together."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.cloud import doors
+from shared.cloud import Doors, doors
 from shared.cloud.credentials import Tokens, credential
 from shared.cloud.queue import AzureQueue
 from shared.cloud.store import AzureStore
@@ -13,11 +14,22 @@ from shared.settings import WORK_QUEUE, Secrets, Settings
 from shared.world import World
 
 
-def world(settings: Settings, environ: Mapping[str, str]) -> World:
-    """One a process: its connections stay open as long as it lives.
+@dataclass(frozen=True)
+class AzureWorld(World):
+    """One a process: on Azure its connections stay open as long as that lives. Whoever ends before closes it."""
 
-    Raises PermanentError, naming the settings, when there is no storage account.
-    """
+    queue: AzureQueue
+    store: AzureStore
+    doors: Doors
+
+    async def close(self) -> None:
+        await self.store.close()
+        await self.queue.close()
+        await self.doors.close()
+
+
+def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
+    """Raises PermanentError, naming the settings, when there is no storage account."""
     if not settings.storage:
         raise PermanentError("there is no storage: set AzureWebJobsStorage, or AzureWebJobsStorage__accountName")
 
@@ -28,7 +40,7 @@ def world(settings: Settings, environ: Mapping[str, str]) -> World:
     secret = Secrets(environ)
     out = doors(settings, environ, secret, Path(settings.config))
     queue = AzureQueue(settings.storage, WORK_QUEUE, tokens)
-    return World(
+    return AzureWorld(
         clock=now,
         http=out.http,
         secret=secret,
@@ -38,4 +50,5 @@ def world(settings: Settings, environ: Mapping[str, str]) -> World:
         github=out.github,
         queue=queue,
         store=AzureStore(settings.storage, tokens, queue, now),
+        doors=out,
     )

@@ -393,4 +393,4 @@ def shown(checked: Checked) -> str:
     """The actual value in words."""
     if not checked.present:
         return checked.note or "missing"
-    return repr(checked.actual)
+    return str(checked.actual).lower() if isinstance(checked.actual, bool) else repr(checked.actual)

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from msgspec import to_builtins
 
-from shared.events import Blob, Drift, Endpoint, Event, Model, Run
+from shared.events import STATUSES, Blob, Drift, Endpoint, Event, Model, Run
 from shared.record import Facts, Job, Lookup
 from shared.rules.tree import nearest
 
@@ -38,24 +38,6 @@ class Path:
     exact: bool = False
     words: tuple[str, ...] = ()
 
-
-STATUSES: Final = (
-    "NotStarted",
-    "Starting",
-    "Provisioning",
-    "Preparing",
-    "Queued",
-    "Running",
-    "Finalizing",
-    "CancelRequested",
-    "Completed",
-    "Failed",
-    "Canceled",
-    "NotResponding",
-    "Paused",
-    "Unknown",
-)
-"""Of runs and jobs, as Azure ML spells them; events are brought to this spelling at the door."""
 
 _PLAIN: Final = ("id", "type", "subject", "source", "workspace", "resource_group", "subscription")
 _PARTS: Final = {"run": Run, "model": Model, "endpoint": Endpoint, "drift": Drift, "blob": Blob}

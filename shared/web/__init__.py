@@ -1,11 +1,12 @@
 """The console and the JSON API: one Starlette app, the same on both hosts. Nothing here needs JavaScript."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -30,8 +31,12 @@ _HEADERS: Final = {
 }
 
 
-def app(desk: Callable[[], Desk]) -> Starlette:
-    """`desk` is asked anew for each request: the service is built when the first one needs it."""
+def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
+    """`desk` is asked anew for each request: the service is built when the first one needs it.
+
+    `hosts`: the names under which a service on somebody's own machine is asked for; empty where the platform in front
+    of it sees to that.
+    """
 
     async def health(_request: Request) -> Response:
         status, body = api.health(desk().loaded)
@@ -83,7 +88,7 @@ def app(desk: Callable[[], Desk]) -> Starlette:
             Route("/events/{id:path}", event_page),
             Route("/static/{name}", _static),
         ],
-        middleware=[Middleware(_Guarded)],
+        middleware=[Middleware(_Guarded), *([Middleware(_Named, hosts)] if hosts else [])],
         exception_handlers=dict.fromkeys((HTTPException, Unclear, TemporaryError, Exception), trouble),
     )
 
@@ -156,3 +161,23 @@ class _Guarded:
             await send(message)
 
         await self._inner(scope, receive, guarded)
+
+
+class _Named:
+    """Answers to its own names only. Any site can point a name of its own at this machine (DNS rebinding) and would then
+    be the same origin to a browser: the Host header still tells.
+    """
+
+    def __init__(self, inner: ASGIApp, hosts: Sequence[str]) -> None:
+        self._inner = inner
+        self._hosts = sorted({host.lower() for host in hosts})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and asked.host(Headers(scope=scope)) not in self._hosts:
+            known = ", ".join(self._hosts)
+            detail = (
+                f"this service answers to {known}: ask it by one of these, or set SWITCHYARD_PUBLIC_URL to its address"
+            )
+            await api.problem(400, detail)(scope, receive, send)
+            return
+        await self._inner(scope, receive, send)

@@ -91,7 +91,7 @@ class Page:
             "type": search.type,
             "status": search.status,
             "since": search.since and rfc3339(search.since),
-            "before": rfc3339(last.received),
+            "before": f"{rfc3339(last.received)}~{last.id}",
         }
         return f"{path}?{urlencode({name: part for name, part in parts.items() if part})}"
 

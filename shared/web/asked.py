@@ -1,5 +1,6 @@
-"""What a request asks for, checked: the search in its query, and whether it comes from our own page."""
+"""What a request asks for, checked: the search in its query, by which name, and whether it comes from our own page."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,10 @@ from shared.world import Search
 STATUSES: Final[tuple[str, ...]] = get_args(EventStatus.__value__)
 MOST: Final = 500
 _KNOWN: Final = ("limit", "type", "status", "since", "before")
+_LAST: Final = "~"
+"""Sorts behind every id: with it a moment alone is a place between events."""
+
+_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 _OF_OTHERS: Final = {"code", "clientid", "lang"}  # the Functions host's keys, and the console's language
 
 
@@ -45,10 +50,11 @@ def search(query: Mapping[str, str]) -> Search:
     status = asked.get("status")
     if status and status not in STATUSES:
         wrong.append(Wrong("status", f"status is {status!r}, expected one of {', '.join(STATUSES)}"))
-    moments = {name: _moment(name, asked[name], wrong) for name in ("since", "before") if name in asked}
+    since = _moment("since", asked["since"], wrong) if "since" in asked else None
+    before = _place(asked["before"], wrong) if "before" in asked else None
     if wrong:
         raise Unclear(wrong)
-    return Search(int(limit), asked.get("type"), status, moments.get("since"), moments.get("before"))
+    return Search(int(limit), asked.get("type"), status, since, before)
 
 
 def _moment(name: str, text: str, wrong: list[Wrong]) -> datetime | None:
@@ -60,6 +66,15 @@ def _moment(name: str, text: str, wrong: list[Wrong]) -> datetime | None:
         return None
 
 
+def _place(text: str, wrong: list[Wrong]) -> tuple[datetime, str] | None:
+    """A time, or the place of an event as the address of the next page names it: `<received>~<id>`."""
+    time, tilde, id_ = text.partition("~")
+    moment = _moment("before", time, wrong)
+    if tilde and not _ID.fullmatch(id_):
+        wrong.append(Wrong("before", f"before is {text!r}, expected a time, or the place that `next` names"))
+    return (moment, id_ if tilde else _LAST) if moment else None
+
+
 def from_elsewhere(headers: Mapping[str, str], *, silent: bool) -> bool:
     """Whether another site's page makes this request in somebody's browser. `silent`: the answer where no header tells."""
     site = headers.get("sec-fetch-site")
@@ -67,3 +82,11 @@ def from_elsewhere(headers: Mapping[str, str], *, silent: bool) -> bool:
         return site not in {"same-origin", "none"}
     origin = headers.get("origin")
     return silent if origin is None else urlsplit(origin).netloc != headers.get("host")
+
+
+def host(headers: Mapping[str, str]) -> str:
+    """The name in the Host header, without its port; "" where it is none."""
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""

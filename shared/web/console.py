@@ -5,8 +5,9 @@ import binascii
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.events import TYPES, Event
+from shared.messages import formats
 from shared.record import Checked, EventRecord, Facts, IntentRecord, Verdict
 from shared.web import api, asked
 from shared.web.desk import Desk
@@ -63,6 +65,8 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
         record=record,
         event=record.event,
         about=about(record.event),
+        run_status=_run_status(record.event),
+        notice=_notice(record.event),
         chapters=_chapters(record, intents),
         earlier=_earlier(record, intents),
         counts=Counter(one.status for one in intents),
@@ -97,6 +101,7 @@ class Chip:
 class Row:
     record: EventRecord
     about: str
+    run_status: str
     matched: Sequence[str]
     chips: Sequence[Chip]
     twice: bool
@@ -105,7 +110,8 @@ class Row:
 def _row(record: EventRecord, intents: Sequence[IntentRecord]) -> Row:
     counts = Counter((one.intent.action, one.status) for one in intents)
     chips = [Chip(action, status, n) for (action, status), n in counts.items()]
-    return Row(record, about(record.event), api.matched(record), chips, any(one.maybe_twice for one in intents))
+    twice = any(one.maybe_twice for one in intents)
+    return Row(record, about(record.event), _run_status(record.event), api.matched(record), chips, twice)
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,9 @@ def _by_day(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def about(event: Event | None) -> str:
     """What an event is about, as short as people say it; its subject where nothing shorter is known."""
     match event:
+        case Event(type="ActionFailed" | "EventRefused", data={"reason": str(reason)}):
+            action = event.data.get("action")
+            return f"{action}: {reason}" if action else reason
         case Event(drift=drift) if drift and drift.monitor:
             return f"{drift.monitor} / {drift.signal}" if drift.signal else drift.monitor
         case Event(endpoint=endpoint) if endpoint:
@@ -212,6 +221,17 @@ def about(event: Event | None) -> str:
             return ""
 
 
+def _run_status(event: Event | None) -> str:
+    """What an event that tells of a change of state tells."""
+    return (event.run.status or "") if event and event.run and event.type == "RunStatusChanged" else ""
+
+
+def _notice(event: Event | None) -> str:
+    """The record of the event that one of our own notices is about."""
+    own = event is not None and event.type in {"ActionFailed", "EventRefused"}
+    return str(event.data.get("record") or "") if event and own else ""
+
+
 def _came(raw: str) -> tuple[str, int]:
     """What could not be read, for eyes: as text where it is text, else in hexadecimal."""
     try:
@@ -222,6 +242,8 @@ def _came(raw: str) -> tuple[str, int]:
         text = content.decode()
     except UnicodeDecodeError:
         text = content[: _LONGEST // 3].hex(" ", 1)
+    with suppress(ValueError, RecursionError):  # what is no JSON is shown as it is
+        text = _indented(json.loads(text))
     return (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"), len(content)
 
 
@@ -274,6 +296,8 @@ def _templates() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    from shared.rules.load import TELL
+
     def rich(words: Words, key: str, **values: object) -> Markup:
         """A sentence with pieces of HTML in it; whatever is not Markup is escaped."""
         return Markup(words.template(key, **values)).format(**values)  # noqa: S704 (the words are ours, and format escapes)
@@ -285,16 +309,34 @@ def _templates() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.globals["rich"] = rich
+    pages.globals |= {"rich": rich, "TELL": TELL}
     pages.filters |= {
         "rfc3339": api.rfc3339,
         "clock": lambda moment: f"{moment.astimezone(UTC):%H:%M:%S}",
         "stamp": lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
         "shown": _shown,
-        "indented": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
+        "indented": _indented,
+        "told": _told,
+        "number": formats.number,
         "web": lambda link: link if str(link).startswith(("https://", "http://")) else None,
     }
     return pages
+
+
+def _indented(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _told(value: object, name: str, words: Words) -> str:
+    """One thing that was looked up about a run, as people read it."""
+    if isinstance(value, bool):
+        return words("yes" if value else "no")
+    if name == "duration":
+        return formats.duration(value, words.language)
+    if name in {"started", "ended"} and isinstance(value, str):
+        with suppress(ValueError, OverflowError):
+            return f"{datetime.fromisoformat(value).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return _shown(value)
 
 
 def _shown(value: object) -> str:
