@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
-from shared.events import Event
+from shared.events import OWN, Event
 from shared.record import Decision
 from shared.rules.load import TELL
 from shared.service import Told
@@ -71,16 +71,18 @@ class Account:
             self._action(told)
         elif record.event is None:
             self._line("[red]refused[/]", escape(record.refusal))
+        elif told.what != "decided" and not (record.decision and record.decision.verdicts):
+            self._count(f"{record.event.type} again" if told.what == "again" else record.event.type)
+        elif told.what == "again" and record.event.raw_type.startswith(OWN):
+            self._line(_head(record.event), "[dim]people were told of this already[/]")
         elif told.what == "again":
             self._line(_head(record.event), "[dim]delivered again: taken in once, nothing to do[/]")
-        elif told.what == "taken in" and not (record.decision and record.decision.verdicts):
-            self._count(record.event)
         else:
             waited = " [dim]after the lookup[/]" if told.what == "decided" else ""
             self._line(f"{_head(record.event)}{waited}", matched(record.decision) if record.decision else "")
 
-    def _count(self, event: Event) -> None:
-        self._unwanted[event.type] += 1
+    def _count(self, kind: str) -> None:
+        self._unwanted[kind] += 1
         if self._later is None:
             self._later = asyncio.get_running_loop().call_later(_QUIET, self.flush)
 

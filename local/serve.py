@@ -1,6 +1,7 @@
 """`switchyard serve`: the embedded host until Ctrl-C, with the simulated Azure and its story where asked."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -64,6 +65,10 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    # What was loaded stays: the collector need not look at it again, and the young need not be looked at so often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     async with listening(host, port) as bound:
         _welcome(console, host, base, simulated_too=box is not None)
         if box:
