@@ -1,12 +1,17 @@
-"""What several modules share: one Azurite for the whole run, since it takes a second to start."""
+"""What the modules share: how hypothesis runs, and one Azurite for the whole run, since it takes a second to start."""
 
 import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import azurite_server
 from tests.azurite_server import Azurite
+
+# No test depends on how fast the machine is.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

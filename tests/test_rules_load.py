@@ -237,7 +237,7 @@ SHIPPED = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(SHIPPED)), EDITS)
 def test_nothing_that_people_write_makes_loading_raise(file, edits):
     text = SHIPPED[file]

@@ -194,7 +194,7 @@ def naive(in_force: Rules, happened: Event, facts: Facts) -> list[tuple[str, str
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(RULES, EVENTS, FACTS)
 def test_the_index_finds_what_a_walk_over_all_rules_finds(written, happened, facts):
     entries = [rule(f"r{n}", match, event=kinds, stop=stop) for n, (match, kinds, stop) in enumerate(written)]
@@ -209,7 +209,7 @@ def test_the_index_finds_what_a_walk_over_all_rules_finds(written, happened, fac
     assert {intent.rule for intent in decision.intents} == fired
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(RULES, EVENTS)
 def test_an_unreachable_rule_never_fires(written, happened):
     entries = [rule(f"r{n}", match, event=kinds, stop=stop) for n, (match, kinds, stop) in enumerate(written)]

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import PermanentError, Problem, TemporaryError
@@ -698,7 +698,7 @@ def records(draw: st.DrawFn) -> tuple[EventRecord, list[IntentRecord]]:
     return record, [IntentRecord(intent, "failed", NOW, (attempt,), Result(said(), said()), maybe_twice=True)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(records(), st.sampled_from(["en", "ja"]), hostile)
 async def test_hostile_text_is_never_markup(made, language, asked):
     desk = Desk(EMPTY)
