@@ -53,7 +53,7 @@ def on_queued_event(message: func.QueueMessage, out: func.Out[List[str]]) -> Non
     now, raw = datetime.now(UTC), message.get_body()  # noqa: TID251 (the door)
     try:
         sent = msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         out.set(unread(raw, f"not JSON: {error}", now))
         return
     texts: List[str] = []

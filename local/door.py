@@ -102,7 +102,7 @@ class Door:
         now = self._clock()
         try:
             sent = msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             # Event Grid would drop what is answered 400: it is kept, with its bytes, and answered as taken.
             await self._put(function.queue or WORK_QUEUE, unread(body, f"not JSON: {error}", now))
             await _answer(send, 202)
@@ -157,7 +157,7 @@ def _handshake(headers: Mapping[str, str]) -> dict[str, str]:
 async def _validate(body: bytes, send: Send) -> None:
     try:
         code = msgspec.json.decode(body)[0]["data"]["validationCode"]
-    except (msgspec.DecodeError, KeyError, IndexError, TypeError):
+    except (msgspec.DecodeError, RecursionError, KeyError, IndexError, TypeError):
         await _answer(send, 400, b"expected an array of one event with data.validationCode")
         return
     answer = msgspec.json.encode({"validationResponse": code})

@@ -31,6 +31,8 @@ log: Final = logging.getLogger("switchyard.host")
 CONCURRENCY: Final = 128
 MOST_DEQUEUES: Final = 5
 _AGAIN: Final = 30.0
+_LAST_CALL: Final = 5
+"""Seconds for requests that are under way when the host stops."""
 
 
 def wall() -> datetime:
@@ -141,7 +143,10 @@ class Host:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._working:
-            await asyncio.wait(self._working, timeout=patience)
+            _, late = await asyncio.wait(self._working, timeout=patience)
+            for task in late:  # its message comes again at the next start, and counts as interrupted
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self._doors.close()
         left = await self.queues.waiting()
         self.database.close()
@@ -150,10 +155,18 @@ class Host:
     async def _work(self) -> None:
         while True:
             await self._free.acquire()
-            message = await self.queues.take()
+            message = await self._next()
             task = asyncio.create_task(self._one(message))
             self._working.add(task)
             task.add_done_callback(self._finished)
+
+    async def _next(self) -> queue.Handed:
+        while True:
+            try:
+                return await self.queues.take()
+            except Exception:
+                log.exception("the queue can't be read")
+                await asyncio.sleep(_AGAIN)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._working.discard(task)
@@ -206,7 +219,13 @@ async def listening(host: Host, port: int = 0) -> AsyncGenerator[int]:
     """The host behind a real HTTP server, at work; yields the port. OSError when the port is taken."""
     socket = socketlib.create_server(("127.0.0.1", port), backlog=4096)
     config = uvicorn.Config(
-        host, log_level="warning", access_log=False, lifespan="off", server_header=False, proxy_headers=False
+        host,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_LAST_CALL,  # who has not sent the whole request by then does not hold up the end
     )
     server = _Server(config)
     host.start()

@@ -98,6 +98,9 @@ class Queues:
         self._behind, self._due, self._looking = False, None, True
         try:
             rows, due = await self._database.run(pick)  # by the writer, so that it sees every commit announced so far
+        except BaseException:
+            self._behind = True  # whoever takes next looks again
+            raise
         finally:
             self._looking = False
         fresh = [row for row in rows if row.id not in known and row.id not in self._known][: _WINDOW // 2]

@@ -1,11 +1,14 @@
 """`switchyard serve`: the embedded host until Ctrl-C, with the simulated Azure and its story where asked."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
+import sqlite3
 from pathlib import Path
+from typing import IO
 
 import requests
 from rich.console import Console
@@ -20,23 +23,47 @@ def serve(config: Path, port: int, state: Path, *, simulate: bool, story: bool) 
     console = Console()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     base = os.environ.get("SWITCHYARD_PUBLIC_URL") or f"http://localhost:{port}"  # noqa: TID251 (the edge)
-    box = None
-    if simulate or story:
-        box = simulated.start(state.parent / "simulator")
-        os.environ.update(box.environment)  # noqa: TID251 (SDK clients read their trust from the environment)
-    environ = {**os.environ, "SWITCHYARD_PUBLIC_URL": base}  # noqa: TID251 (the edge)
+    box = held = None
     try:
+        held = _alone(state)
+        if simulate or story:
+            box = simulated.start(state.parent / "simulator")
+            os.environ.update(box.environment)  # noqa: TID251 (SDK clients read their trust from the environment)
+        environ = {**os.environ, "SWITCHYARD_PUBLIC_URL": base}  # noqa: TID251 (the edge)
         return asyncio.run(
             _serve(config, port, state, environ, console=console, box=box, story=story), loop_factory=_loop()
         )
-    except OSError as error:
-        console.print(
-            f"[red]Port {port} is not free[/] ({error.strerror}): stop what uses it, or take another with --port."
-        )
+    except (OSError, sqlite3.Error) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            wrong = (
+                f"[red]Port {port} is not free[/] ({error.strerror}): stop what uses it, or take another with --port."
+            )
+        else:
+            why = error.strerror if isinstance(error, OSError) else error
+            wrong = f"[red]The state file {state} can't be used[/] ({why}): take another with --state."
+        console.print(wrong, soft_wrap=True)
         return 1
     finally:
         if box:
             box.stop()
+        if held:
+            held.close()
+
+
+def _alone(state: Path) -> IO[bytes]:
+    """Until it is closed, no other host works on this state: two would do everything twice."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    lock = state.with_name(f"{state.name}.lock")
+    held = lock.open("wb")
+    with contextlib.suppress(ImportError):  # Windows has none
+        import fcntl
+
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held.close()
+            raise OSError(error.errno, "another host is at work on it", str(lock)) from None
+    return held
 
 
 def _loop() -> type[asyncio.AbstractEventLoop] | None:
@@ -64,7 +91,10 @@ async def _serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     # What was loaded stays: the collector need not look at it again, and the young need not be looked at so often.
     gc.collect()
     gc.freeze()

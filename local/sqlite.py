@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+_to_disk: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
+"""macOS and Windows have no fdatasync."""
+
 type Work[T] = Callable[[sqlite3.Connection], T]
 """Statements of one unit. It may run twice (the first time rolled back), so it has no effect outside the database."""
 
@@ -45,7 +48,7 @@ class Database:
         self._db = self._open()
         self._db.executescript(schema)
         self._db.execute("PRAGMA wal_autocheckpoint=0")  # that would sync in the loop
-        self._log = os.open(f"{path}-wal", os.O_RDONLY)
+        self._log = os.open(f"{path}-wal", os.O_RDWR)  # Windows syncs nothing that was opened for reading only
         self._reader = self._open()
         self._reading = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "sqlite-sync")
@@ -145,23 +148,26 @@ class Database:
     async def _sync(self) -> None:
         """Makes durable what was committed, until nobody waits for it any more."""
         loop = asyncio.get_running_loop()
-        while self._unsynced or self._since_checkpoint >= _CHECKPOINT:
+        while not self._closed and (self._unsynced or self._since_checkpoint >= _CHECKPOINT):
             answers, self._unsynced = self._unsynced, []
             try:
-                await loop.run_in_executor(self._thread, os.fdatasync, self._log)
-                if self._since_checkpoint >= _CHECKPOINT:
+                await loop.run_in_executor(self._thread, _to_disk, self._log)
+                if self._since_checkpoint >= _CHECKPOINT and not self._closed:
                     await self._checkpoint(loop)
             except (OSError, sqlite3.Error) as error:
                 self._broken = error
                 log.critical("the state file can't be synced: nothing is taken in any more", exc_info=error)
-            for done, result in answers:
-                if done.done():
-                    continue
-                if self._broken is None:
-                    done.set_result(result)
-                else:
-                    done.set_exception(self._broken)
+            self._answer(answers)
         self._syncing = None
+
+    def _answer(self, answers: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+        for done, result in answers:
+            if done.done():
+                continue
+            if self._broken is None:
+                done.set_result(result)
+            else:
+                done.set_exception(self._broken)
 
     async def _checkpoint(self, loop: asyncio.AbstractEventLoop) -> None:
         """While nobody writes, so that the log can begin anew and stays small."""
@@ -176,11 +182,17 @@ class Database:
 
     def close(self) -> None:
         """What was written is durable; further writes are not taken."""
-        if self._waiting:
-            self._flush()
+        self._thread.shutdown()  # first: a checkpoint holds up what is waiting
+        self._checkpointing = False
+        self._flush()
         self._closed = True
-        self._thread.shutdown()
-        os.fdatasync(self._log)
+        try:
+            _to_disk(self._log)
+        except OSError as error:
+            self._broken = error
+            log.critical("the state file can't be synced: what came last may come again", exc_info=error)
+        answers, self._unsynced = self._unsynced, []
+        self._answer(answers)
         os.close(self._log)
         self._reader.close()
         self._db.close()

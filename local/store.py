@@ -40,8 +40,8 @@ CREATE TABLE IF NOT EXISTS intents (
   intent TEXT NOT NULL, attempts TEXT NOT NULL DEFAULT '[]', result TEXT, twice INTEGER NOT NULL DEFAULT 0)
   WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS intents_record ON intents (record, n);
-CREATE TABLE IF NOT EXISTS counts (name TEXT, key TEXT, PRIMARY KEY (name, key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS parts (digest TEXT, n INTEGER, body TEXT, PRIMARY KEY (digest, n)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counted (name TEXT, key TEXT, at REAL NOT NULL, PRIMARY KEY (name, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pieces (digest TEXT, n INTEGER, body TEXT, at REAL NOT NULL, PRIMARY KEY (digest, n));
 """
 
 _EVENT_COLUMNS: Final = "id, received, status, event, decision, facts, deliveries, refusal, bytes, replays"
@@ -53,6 +53,14 @@ _ENDED_SQL: Final = (
 )
 
 _FRESH: Final = 2000
+_SMALL: Final = 20_000
+"""Characters of an event that is kept in memory for its intents: a longer one is read from the file again."""
+_DAY: Final = 86_400.0
+_REMEMBERED: Final = 32 * _DAY
+"""Counts outlive the longest window that a limit names, a month."""
+
+_TOGETHER: Final = 2 * _DAY
+"""Parts of a message are on the queue together, and wait there for each other only while this host runs."""
 
 _event: Final = msgspec.json.Decoder(Event)
 _decision: Final = msgspec.json.Decoder(Decision)
@@ -159,9 +167,10 @@ class SqliteStore:
         rows = await self._database.run(work)
         if rows is None:
             return "again"
-        if len(self._fresh) >= _FRESH:
-            self._fresh.pop(next(iter(self._fresh)))
-        self._fresh[record.id] = record
+        if len(row[6] or "") <= _SMALL:
+            if len(self._fresh) >= _FRESH:
+                self._fresh.pop(next(iter(self._fresh)))
+            self._fresh[record.id] = record
         self._queues.announce(rows)
         return "new"
 
@@ -236,9 +245,11 @@ class SqliteStore:
                 (*values, key),
             )
 
-        # Nobody waits for the sync: killed before it, the intent counts as interrupted, as it would have a moment earlier.
-        await self._database.run(work)
-        self._running.discard(key)
+        try:
+            # Nobody waits for the sync: killed before it, the intent counts as interrupted, as it would have a moment earlier.
+            await self._database.run(work)
+        finally:
+            self._running.discard(key)  # also if that failed: whoever comes next finds an interrupted try
 
     async def learn(self, record: str, facts: Facts) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -299,52 +310,62 @@ class SqliteStore:
             db.execute("UPDATE events SET replays = replays + 1 WHERE id = ?", (record,))
             texts = []
             for key in keys:
-                found = db.execute(
-                    "UPDATE intents SET status = 'waiting' WHERE key = ? AND record = ? AND status <> 'done'",
+                found = db.execute(  # of one that is running: if its try is dead, the message finds out
+                    "UPDATE intents SET status = iif(status = 'running', status, 'waiting')"
+                    " WHERE key = ? AND record = ? AND status <> 'done'",
                     (key, record),
                 )
                 if found.rowcount:
                     texts.append(wire.dump(wire.Perform(key)))
             return queue.insert(db, WORK_QUEUE, texts, now)
 
+        self._fresh.pop(record, None)
         self._queues.announce(await self._database.write(work))
 
     async def count(self, name: str, limit: int, key: str) -> bool:
+        now = self._now()
+
         def work(db: sqlite3.Connection) -> bool:
-            if db.execute("SELECT 1 FROM counts WHERE name = ? AND key = ?", (name, key)).fetchone():
+            if db.execute("SELECT 1 FROM counted WHERE name = ? AND key = ?", (name, key)).fetchone():
                 return True
-            if db.execute("SELECT count(*) FROM counts WHERE name = ?", (name,)).fetchone()[0] >= limit:
+            if db.execute("SELECT count(*) FROM counted WHERE name = ?", (name,)).fetchone()[0] >= limit:
                 return False
-            db.execute("INSERT INTO counts (name, key) VALUES (?, ?)", (name, key))
+            db.execute("INSERT INTO counted (name, key, at) VALUES (?, ?, ?)", (name, key, now))
             return True
 
         return await self._database.write(work)
 
     async def part(self, digest: str, n: int, of: int, body: str) -> list[str] | None:
+        now = self._now()
+
         def work(db: sqlite3.Connection) -> list[str] | None:
-            db.execute("INSERT OR IGNORE INTO parts (digest, n, body) VALUES (?, ?, ?)", (digest, n, body))
-            rows = db.execute("SELECT body FROM parts WHERE digest = ? ORDER BY n", (digest,)).fetchall()
+            db.execute("INSERT OR IGNORE INTO pieces (digest, n, body, at) VALUES (?, ?, ?, ?)", (digest, n, body, now))
+            rows = db.execute("SELECT body FROM pieces WHERE digest = ? ORDER BY n", (digest,)).fetchall()
             return [row[0] for row in rows] if len(rows) == of else None
 
         return await self._database.write(work)
 
     async def prune(self, before: datetime, keep: int) -> int:
         """In slices, so that the writer is never held up for long."""
-        stamp, gone = before.timestamp(), 0
+        now, stamp, gone = self._now(), before.timestamp(), 0
+        beyond = "SELECT received FROM events ORDER BY received DESC LIMIT 1 OFFSET ?"
+        oldest = await self._database.read(lambda db: db.execute(beyond, (max(keep - 1, 0),)).fetchone())
+        edge = max(stamp, oldest[0] if oldest else 0.0)
 
         def work(db: sqlite3.Connection) -> int:
-            beyond = db.execute(
-                "SELECT received FROM events ORDER BY received DESC LIMIT 1 OFFSET ?", (max(keep - 1, 0),)
-            ).fetchone()
-            edge = max(stamp, beyond[0] if beyond else 0.0)
             old = db.execute(
                 f"SELECT id FROM events WHERE received < ? AND {_ENDED_SQL} ORDER BY received LIMIT 500", (edge,)
             ).fetchall()
             for table, column in (("intents", "record"), ("events", "id")):
                 db.executemany(f"DELETE FROM {table} WHERE {column} = ?", old)
-            db.execute("DELETE FROM seen WHERE at < ? AND id NOT IN (SELECT id FROM events)", (stamp,))
             return len(old)
+
+        def memory(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM seen WHERE at < ? AND id NOT IN (SELECT id FROM events)", (stamp,))
+            db.execute("DELETE FROM counted WHERE at < ?", (min(stamp, now - _REMEMBERED),))
+            db.execute("DELETE FROM pieces WHERE at < ?", (now - _TOGETHER,))
 
         while slice_ := await self._database.write(work):
             gone += slice_
+        await self._database.write(memory)
         return gone

@@ -120,9 +120,10 @@ class Event(Struct, frozen=True, omit_defaults=True):
     def record(self) -> str:
         """The id of its record: safe in a URL and in a job name; the same for every delivery of the same event.
 
-        Ids are unique per source by both schemas. The type stands in it because test benches and relays do reuse ids.
+        Ids are unique per source by both schemas. Type and subject stand in it because relays and samples do reuse ids,
+        and one event too many is better than one that is taken for another.
         """
-        name = f"{self.source.casefold()}\n{self.id}\n{self.raw_type.casefold()}"
+        name = f"{self.source.casefold()}\n{self.id}\n{self.raw_type.casefold()}\n{self.subject}"
         return sha256(name.encode()).hexdigest()[:20]
 
 
@@ -146,13 +147,15 @@ OWN: Final = "Switchyard."
 """Prefix of the raw type of events that this service raises itself."""
 
 
-def parse(envelope: Mapping[str, object]) -> Event:
-    """An envelope in the Event Grid schema or CloudEvents 1.0.
+def parse(envelope: Mapping[str, object], received: datetime | None = None) -> Event:
+    """An envelope in the Event Grid schema or CloudEvents 1.0, whose `time` may be absent: then it is `received`.
 
     Raises PermanentError, naming every field that is missing or wrong, for what can't be an event in either schema.
     """
     keys = {name.casefold(): value for name, value in envelope.items()}
     cloud = "specversion" in keys
+    if cloud and received is not None and keys.get("time") is None:
+        keys["time"] = received.isoformat()
     wanted = ("id", "source", "type", "time") if cloud else ("id", "topic", "eventtype", "eventtime")
     spelled = ("id", "source", "type", "time") if cloud else ("id", "topic", "eventType", "eventTime")
     wrong = [
@@ -183,9 +186,9 @@ def _kind(value: object) -> str:
 def _moment(text: str, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)  # more than six digits of a second are cut, as Event Grid's seven
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise PermanentError(f"{name} is {text!r}, expected an RFC 3339 time such as 2026-11-20T08:30:00Z") from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class _Payload:

@@ -18,11 +18,14 @@ DEPTH: Final = 3
 """How long a chain of our own actions may become: an event, what we started because of it, what came of that, once
 more. A longer one is a loop until a person says otherwise."""
 
+_DIGITS: Final = 9
+"""Anybody may write the tag, also with more digits than a number may have: the first ones tell a loop as well."""
+
 
 def depth(event: Event) -> int:
     """How many of our own actions lie behind this event: the tag that we put on what we start, 0 without one."""
     text = str(event.tags.get(CAUSE_DEPTH) or event.properties.get(CAUSE_DEPTH) or event.data.get(CAUSE_DEPTH) or "0")
-    return int(text) if text.isdecimal() else 0
+    return int(text[:_DIGITS]) if text.isdecimal() else 0
 
 
 def cause(intent: Intent, event: Event) -> Mapping[str, str]:

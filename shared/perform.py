@@ -19,7 +19,6 @@ from shared.world import Claim, WorkspaceRef, World
 
 type Outcome = Literal["done", "later", "refused", "failed", "held", "ended before"]
 
-ATTEMPTS: Final = 8
 _WAITS: Final = (10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
 _PATIENCE: Final = 2
 """Tries that wait for a lookup which only decorates a message; then it goes out without."""
@@ -92,6 +91,11 @@ def _studio_page(event: Event) -> str | None:
     return f"/model/{event.model.name}:{event.model.version}/details" if event.model else None
 
 
+def _idempotent(intent: Intent) -> bool:
+    action = discover().get(intent.action)
+    return action is not None and action.idempotent
+
+
 type Tell = Callable[[Claim, str, str], Awaitable[None]]
 """Tells a person that an intent ended badly: the claim, the outcome, the reason. Told twice is told once."""
 
@@ -106,12 +110,36 @@ class Performer:
     tell: Tell
 
     async def perform(self, key: str, attempt: int) -> Performed:
-        """One try. Its end is on record when this returns; raises only what is a bug."""
-        world, began = self.world, self.world.clock()
-        claim = await world.store.claim(key, began)
+        """One try. Its end is on record when this returns; raises TemporaryError when the store is out of reach or
+        another worker is at it, and what is a bug.
+        """
+        began = self.world.clock()
+        claim = await self.world.store.claim(key, began)
         if claim is None or claim.event.event is None:
             return Performed("ended before")
-        intent, event = claim.record.intent, claim.event.event
+        try:
+            return await self._try(claim, claim.event.event, attempt, began)
+        except TemporaryError:
+            raise
+        except Exception as error:
+            # A bug: the host gives the message again and, after some times, gives it up. The claim must not outlive this.
+            # Its type only: its words may hold anything.
+            note = f"our own fault ({type(error).__name__}), the log says where"
+            tried = Attempt(began, "later", note, uncertain=True)
+            await self.world.store.settle(key, "retrying", tried, maybe_twice=not _idempotent(claim.record.intent))
+            raise
+
+    async def give_up(self, key: str, reason: str) -> Performed:
+        """The end of an intent whose message the host gave up."""
+        began = self.world.clock()
+        claim = await self.world.store.claim(key, began)
+        if claim is None:
+            return Performed("ended before")
+        twice = claim.interrupted and not _idempotent(claim.record.intent)
+        return await self._end(claim, "failed", began, reason, twice=twice)
+
+    async def _try(self, claim: Claim, event: Event, attempt: int, began: datetime) -> Performed:
+        world, intent = self.world, claim.record.intent
         action = discover().get(intent.action)
         if action is None:
             note = f"this version has no action {intent.action!r}: replay the event to decide it anew"
@@ -123,7 +151,7 @@ class Performer:
         try:
             params, facts = await self._params(intent, claim.event, action, attempt)
             again = claim.interrupted or any(earlier.uncertain for earlier in claim.record.attempts)
-            context = Context(key, world, guards.cause(intent, event), event, facts, again)
+            context = Context(intent.key, world, guards.cause(intent, event), event, facts, again)
             result = await action.run(params, context)
         except TemporaryError as error:
             twice = twice or (error.sent and not action.idempotent)
@@ -132,7 +160,7 @@ class Performer:
             return await self._end(claim, "refused", began, str(error), twice=twice)
         if result.maybe_twice is not None:
             twice = result.maybe_twice
-        await world.store.settle(key, "done", Attempt(began, "done"), result, maybe_twice=twice)
+        await world.store.settle(intent.key, "done", Attempt(began, "done"), result, maybe_twice=twice)
         return Performed("done", claim, result.said)
 
     async def _params(

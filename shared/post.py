@@ -43,7 +43,12 @@ async def deliver(
     if json is not None:
         body = msgspec.json.encode(json)
         sent.setdefault("Content-Type", "application/json; charset=utf-8")
-    reply = await http.send(method, url, headers=sent, body=body)
+    try:
+        reply = await http.send(method, url, headers=sent, body=body)
+    except TemporaryError as error:
+        raise TemporaryError(f"{what}: {error}", retry_after=error.retry_after, sent=error.sent) from None
+    except PermanentError as error:
+        raise PermanentError(f"{what}: {error}") from None
     if 200 <= reply.status < 300:  # noqa: PLR2004 (HTTP)
         return reply
     said = _said(reply.body, [*_parts(url), *_values(sent)])

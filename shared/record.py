@@ -7,8 +7,8 @@ from msgspec import Struct, field, to_builtins
 
 from shared.events import Event, Run
 
-type EventStatus = Literal["waiting", "deciding", "decided", "refused", "failed"]
-"""`waiting` is only for the shortest time; `deciding` waits for a lookup; `failed` could not be decided and waits for a
+type EventStatus = Literal["deciding", "decided", "refused", "failed"]
+"""`deciding` waits for a lookup; `failed` could not be decided and waits for a
 replay; `refused` could not be read."""
 
 type IntentStatus = Literal["waiting", "running", "retrying", "done", "refused", "failed", "held"]
@@ -108,7 +108,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     """One try. `uncertain`: the effect may have happened although this try did not see it."""
 
     at: datetime
-    outcome: Literal["done", "later", "refused", "failed", "held", "started"]
+    outcome: Literal["done", "later", "refused", "failed", "held"]
     note: str = ""
     uncertain: bool = False
 

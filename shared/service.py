@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +28,10 @@ KEEP_DAYS: Final = 30
 KEEP_EVENTS: Final = 200_000
 _SOURCE: Final = "/switchyard"
 _TELLING: Final = frozenset({"ActionFailed", "EventRefused"})
+_HOUR: Final = 3600.0
+_FAULT: Final = "our own fault: it failed every time it was tried, and the log says how"
+_VALUES: Final = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
+"""What differs from event to event in the reasons of one and the same mistake."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,29 @@ class Service:
         return cls(world, settings, load(Path(settings.config)), listener=listener)
 
     async def on_message(self, text: str | bytes) -> None:
-        """One message off the queue. It is dealt with for good when this returns; raises only what is a bug, or a store
-        that is out of reach: then the host gives the message again.
+        """One message off the queue. When this returns it is dealt with for good, or on the queue again for later; raises
+        only what is a bug, or storage that refuses: then the host gives the message again.
         """
+        try:
+            message = await self._whole(text)
+            if message is not None:
+                await self._deal_with(message)
+        except TemporaryError as error:
+            # Another worker is at it, or the store is out of reach: the host would give up within minutes.
+            await self._again(text, wait(0, error.retry_after))
+
+    async def _again(self, text: str | bytes, delay: float) -> None:
+        await self.world.queue.put([text if isinstance(text, str) else text.decode(errors="replace")], delay=delay)
+
+    async def _whole(self, text: str | bytes) -> wire.Message | None:
+        """The message; None while parts of it are missing."""
         message = wire.unpack(text)
-        if isinstance(message, wire.Packed):
-            parts = await self.world.store.part(message.digest, message.n, message.of, message.body)
-            if parts is None:
-                return
-            message = wire.join(parts)
+        if not isinstance(message, wire.Packed):
+            return message
+        parts = await self.world.store.part(message.digest, message.n, message.of, message.body)
+        return None if parts is None else wire.join(parts)
+
+    async def _deal_with(self, message: wire.Message) -> None:
         match message:
             case wire.Perform():
                 await self._perform(message)
@@ -91,19 +110,21 @@ class Service:
         """The rules that waited for a lookup; all rules where somebody replays the event."""
         store = self.world.store
         record = await store.event(message.record)
-        if record is None or record.event is None or record.decision is None:
+        if record is None or record.event is None:
             return
-        old, event = record.decision, record.event
+        event, rules = record.event, self.loaded.rules
         facts = Facts() if message.afresh else record.facts or Facts()
-        fresh = plan(self.loaded.rules, event) if message.afresh else old
+        fresh = plan(rules, event) if message.afresh or record.decision is None else record.decision
         undecided = frozenset(verdict.rule for verdict in fresh.verdicts if verdict.outcome == "undecided")
         if undecided:
+            # The rules may be others than when they had to wait.
+            needs = plan(rules, event, facts, only=undecided).needs
             try:
-                facts = await look_up(self.world, event, facts, fresh.needs)
+                facts = await look_up(self.world, event, facts, needs)
             except TemporaryError as error:
                 await self._decide_later(message, record, error)
                 return
-            fresh = self._merged(fresh, plan(self.loaded.rules, event, facts, only=undecided), undecided)
+            fresh = self._merged(fresh, plan(rules, event, facts, only=undecided), undecided)
         await store.decide(record.id, fresh, facts, fresh.intents)
         told = msgspec.structs.replace(record, decision=fresh, facts=facts, status="decided")
         self._listener(Told("decided", told))
@@ -122,20 +143,24 @@ class Service:
             pause = wait(message.attempt, error.retry_after)
             await self.world.queue.put([wire.dump(again)], delay=pause)
             return
-        reason = f"a lookup that its rules need failed {limit} times: {error}"
+        await self._undecidable(record, f"a lookup that its rules need failed {limit} times: {error}")
+
+    async def _undecidable(self, record: EventRecord, reason: str) -> None:
         await self._tell(record, f"{record.id}-decide", {"action": "decide", "rule": "", "reason": reason})
         await self.world.store.undecidable(record.id, reason)
 
+    @property
+    def _performer(self) -> Performer:
+        return Performer(self.world, self.loaded, self.settings, self._tell_about)
+
     async def _perform(self, message: wire.Perform) -> None:
-        performer = Performer(self.world, self.loaded, self.settings, self._tell_about)
-        try:
-            performed = await performer.perform(message.key, message.attempt)
-        except TemporaryError as error:  # another worker is at it, or the store is busy: nothing was tried
-            await self.world.queue.put([wire.dump(message)], delay=wait(0, error.retry_after))
-            return
+        performed = await self._performer.perform(message.key, message.attempt)
         if performed.outcome == "later":
             again = wire.Perform(message.key, message.attempt + 1)
             await self.world.queue.put([wire.dump(again)], delay=performed.wait)
+        self._show(performed)
+
+    def _show(self, performed: Performed) -> None:
         if performed.claim is not None:
             self._listener(Told(performed.outcome, performed.claim.event, performed))
 
@@ -151,7 +176,7 @@ class Service:
             self._listener(Told("refused", record))
         # Once an hour and reason: a sender gone wrong must not flood the people who can mend it.
         hour = message.received.strftime("%Y%m%d%H")
-        about = sha256(message.reason.encode()).hexdigest()[:12]
+        about = sha256(_VALUES.sub("", message.reason).encode()).hexdigest()[:12]
         await self._tell(record, f"refused-{about}-{hour}", {"reason": message.reason}, kind="EventRefused")
 
     async def _tell(
@@ -162,6 +187,8 @@ class Service:
         if about is not None and about.type in _TELLING:
             log.error("could not tell anybody", extra={"record": record.id, "reason": said.get("reason")})
             return
+        if record.replays:
+            name = f"{name}-{record.replays}"  # what fails again after a replay is news
         data: dict[str, object] = {**said, "record": record.id, "event_type": about.type if about else ""}
         event = Event(
             id=name,
@@ -181,14 +208,41 @@ class Service:
         await self.world.queue.put(wire.pack(wire.Arrived(event, self.world.clock())))
 
     async def on_poison(self, text: str | bytes) -> None:
-        """A message that the host gave up on: our own fault, so it is kept with its bytes and a person is told."""
-        raw = text.encode() if isinstance(text, str) else text
+        """A message that the host gave up on: our own fault, so it ends on record and a person is told."""
         log.error("a message could not be worked on")
-        body = base64.b64encode(raw).decode()
-        await self._refuse(wire.Unread(body, "a message of our own failed every time it was tried", self.world.clock()))
+        try:
+            await self._give_up(text)
+        except Exception:  # the last line: behind it a message of Azure's would be lost
+            log.exception("nothing can be put on record: the message comes again in an hour")
+            await self._again(text, _HOUR)
+
+    async def _give_up(self, text: str | bytes) -> None:
+        """What the message is about has failed, and can be replayed. One that is about nothing is kept with its bytes."""
+        try:
+            message = await self._whole(text)
+        except PermanentError:
+            message = None
+        match message:
+            case wire.Perform():
+                self._show(await self._performer.give_up(message.key, _FAULT))
+            case wire.Decide():
+                record = await self.world.store.event(message.record)
+                if record is not None:
+                    await self._undecidable(record, _FAULT)
+            case wire.Arrived():
+                event = message.event
+                record = EventRecord(event.record, message.received, "failed", event, refusal=_FAULT)
+                await self.world.store.take_in(record)
+                kept = await self.world.store.event(record.id)
+                if kept is not None and kept.status == "failed":  # else it had been taken in before
+                    said = {"action": "take in", "rule": "", "reason": _FAULT}
+                    await self._tell(record, f"{record.id}-take-in", said)
+            case _:
+                raw = text.encode() if isinstance(text, str) else text
+                await self._refuse(wire.Unread(base64.b64encode(raw).decode(), _FAULT, self.world.clock()))
 
     async def replay(self, record: str) -> None:
-        """Decides the event anew by the rules in force, and does what is new or did not succeed; what is done stays done.
+        """Decides the event anew by the rules in force, and does what is new or is not done; what is done stays done.
 
         Raises PermanentError when there is no such event, or it still can't be read.
         """
@@ -200,8 +254,7 @@ class Service:
             await self.world.queue.put(wire.pack(arrived))
             return
         intents = (await self.world.store.intents([found.id]))[found.id]
-        failed = [one.intent.key for one in intents if one.status in {"failed", "refused", "held"}]
-        await self.world.store.reopen(found.id, failed)
+        await self.world.store.reopen(found.id, [one.intent.key for one in intents if one.status != "done"])
         await self.world.queue.put([wire.dump(wire.Decide(found.id, afresh=True))])
 
     async def prune(self, now: datetime) -> int:

@@ -1,7 +1,7 @@
 """Settings: the one place that reads the environment. Names are those of the contract."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from shared.errors import PermanentError
@@ -19,7 +19,7 @@ class Settings:
 
     config: str = "config"
     public_url: str = "http://localhost:7071"
-    signing_key: str = ""
+    signing_key: str = field(default="", repr=False)
     resource_manager: str = "https://management.azure.com"
     monitor: str = "https://metrics.monitor.azure.com"
     logs: str = "https://api.loganalytics.io/v1"
@@ -27,12 +27,12 @@ class Settings:
     acs_endpoint: str = ""
     acs_sender: str = ""
     sms_from: str = ""
-    smtp_url: str = ""
+    smtp_url: str = field(default="", repr=False)
     github_api: str = "https://api.github.com"
     devops: str = "https://dev.azure.com"
     synapse_suffix: str = "dev.azuresynapse.net"
     studio: str = "https://ml.azure.com"
-    storage: str = ""
+    storage: str = field(default="", repr=False)
     """Connection string or account name (AzureWebJobsStorage, or AzureWebJobsStorage__accountName)."""
     client_id: str = ""
     """Of the user-assigned identity; empty: the default chain of azure-identity."""
@@ -59,7 +59,7 @@ class Settings:
             "storage": "AzureWebJobsStorage",
             "client_id": "AZURE_CLIENT_ID",
         }
-        found = {field: environ[name] for field, name in names.items() if environ.get(name)}
+        found = {setting: environ[name] for setting, name in names.items() if environ.get(name)}
         if "storage" not in found and environ.get("AzureWebJobsStorage__accountName"):
             found["storage"] = environ["AzureWebJobsStorage__accountName"]
         urls = (
@@ -72,9 +72,9 @@ class Settings:
             "github_api",
             "studio",
         )
-        for field in urls:
-            if field in found:
-                found[field] = found[field].rstrip("/")
+        for url in urls:
+            if url in found:
+                found[url] = found[url].rstrip("/")
         return cls(**found)
 
 

@@ -1,6 +1,7 @@
 """Text <-> values, checked: what travels on the queue. The reader of a message may be a newer version than its writer."""
 
 import base64
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -105,9 +106,13 @@ def join(bodies: Sequence[str]) -> Message:
 def arrived(envelope: Mapping[str, object], received: datetime) -> list[str]:
     """The messages for one envelope at the door: an event, or what can't be read as one, with its bytes."""
     try:
-        return pack(Arrived(parse(envelope), received))
-    except PermanentError as error:
-        return unread(_encoder.encode(envelope), str(error), received)
+        try:
+            return pack(Arrived(parse(envelope, received), received))
+        except PermanentError as error:
+            return unread(_encoder.encode(envelope), str(error), received)
+    except (ValueError, OverflowError) as error:
+        # The Functions worker reads JSON that we can't write: halves of characters, numbers that are none.
+        return unread(json.dumps(envelope, default=str).encode(), f"holds what can't be kept: {error}", received)
 
 
 def unread(raw: bytes, reason: str, received: datetime) -> list[str]:

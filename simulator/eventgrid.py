@@ -41,6 +41,10 @@ _DELIVERED: Final = {200, 201, 202, 203, 204}
 _OUTCOMES: Final = {404: "NotFound", 408: "TimedOut", 429: "Busy", 503: "Busy"}
 _AT_ONCE: Final = 64
 _ORIGIN: Final = "eventgrid.azure.net"
+_TOPIC: Final = (
+    "/subscriptions/00000000-0000-4000-8000-000000000000/resourceGroups/box/providers/Microsoft.EventGrid/topics/"
+)
+"""Always the same: an event that is published twice has to be the same event."""
 
 
 @dataclass
@@ -159,14 +163,12 @@ class EventGrid:
 
     async def _take(self, request: Request) -> Response:
         try:
-            events = _events(_admitted(request, await request.body()))
+            topic = _TOPIC + request.path_params["topic"]
+            events = _events(_admitted(request, await request.body()), topic)
         except Refused as refused:
             return refused.response()
-        topic = f"/subscriptions/{guid()}/resourceGroups/box/providers/Microsoft.EventGrid/topics/"
         for event in events:
-            if "specversion" not in event and not event.get("topic"):
-                event["topic"] = topic + request.path_params["topic"]
-            self.publish(event)
+            self.publish(event if "specversion" in event else event | {"topic": topic})
         return Response()
 
     # Subscriptions
@@ -391,8 +393,8 @@ def _admitted(request: Request, body: bytes) -> bytes:
     return body
 
 
-def _events(body: bytes) -> list[Json]:
-    """The events of a publication, checked as the topic does; or a refusal."""
+def _events(body: bytes, topic: str) -> list[Json]:
+    """The events of a publication, checked as the topic does; or a refusal. `topic`: its own id."""
     try:
         given = json.loads(body)
     except ValueError as error:
@@ -406,6 +408,9 @@ def _events(body: bytes) -> list[Json]:
         missing = [name for name in wanted if not event.get(name)]
         if missing:
             raise Refused(400, "BadRequest", f"Event {n}: required properties are missing: {', '.join(missing)}.")
+        # Of CloudEvents the source is the publisher's own; in Event Grid's schema a publisher speaks for this topic only.
+        if "specversion" not in event and event.get("topic") not in {None, "", topic}:
+            raise Refused(400, "BadRequest", f"Event {n}: topic must be left out, or be {topic}.")
         found.append(event)
     return found
 

@@ -36,6 +36,14 @@ async def test_busy_means_later_and_a_broken_answer_may_have_been_an_effect(stat
     assert caught.value.retry_after is None
 
 
+async def test_a_far_side_that_cannot_be_reached_is_named():
+    http = FakeHttp()
+    http.script.append(TemporaryError("no answer (ServerDisconnectedError)", sent=True))
+    with pytest.raises(TemporaryError, match="the far side: no answer") as caught:
+        await post(http)
+    assert caught.value.sent
+
+
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 410, 413, 422])
 async def test_anything_else_is_for_good(status: int):
     http = FakeHttp()

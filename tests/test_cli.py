@@ -286,6 +286,21 @@ def test_a_topic_is_served_by_its_own_client_with_its_key(far, monkeypatch, caps
     assert "hush" not in capsys.readouterr().out
 
 
+def test_an_event_without_a_topic_is_what_a_topic_takes_but_a_cloudevent_needs_its_source(
+    far, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setenv("EVENTGRID_KEY", "hush")
+    (event,) = json.loads((SAMPLES / "labels-delivered.json").read_text())
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps({name: value for name, value in event.items() if name != "topic"}))
+    far.answers = [(200, None)]
+    assert main(["send", str(bare), "--to", f"{far.url}/api/events"]) == 0
+    assert f"sent {bare}: Contoso.Fraud.LabelsDelivered labels-2026w46 to" in capsys.readouterr().out
+    assert main(["send", str(bare), "--to", f"{far.url}/api/events", "--cloudevents"]) == 1
+    assert "says no source, which a CloudEvent needs" in capsys.readouterr().err
+    assert len(far.got) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "expected"), [(400, "try --cloudevents"), (401, "set EVENTGRID_KEY"), (413, "HTTP 413")]
 )
@@ -404,7 +419,7 @@ def test_a_replay_is_on_its_way(far, capsys):
     far.answers = [(202, {"id": "r1", "status": "accepted", "event": "/api/events/r1"})]
     assert main(["events", "replay", "r1", "--url", far.url]) == 0
     assert far.got[0][:2] == ("POST", "/api/events/r1/replay")
-    assert "switchyard events show r1" in capsys.readouterr().out
+    assert f"switchyard events show r1 --url {far.url}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,9 @@ async def test_a_pipeline_file_becomes_a_job_with_inputs_and_tags_of_the_event(b
     values = {name: given["value"] for name, given in inputs.items() if "value" in given}
     assert values == {"rate": "0.9", "epochs": "3", "warm": "False", "reason": "drift of 0.41"}
     assert str(sent["settings"]["default_compute"]).endswith("/gpu-cluster")  # type: ignore[index]
+    assert "git" not in str(
+        sent["properties"]
+    )  # the checkout that this host runs from is not where the training code is
 
 
 async def test_a_job_is_submitted_once_however_often_it_is_asked_for(box: Box, platform: AzureML) -> None:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from shared import wire
 from shared.cloud.credentials import Tokens
 from shared.cloud.queue import AzureQueue
+from shared.cloud.storage import Row, Table
 from shared.cloud.store import LEASE, AzureStore
 from shared.errors import PermanentError, TemporaryError
 from shared.record import Decision, Facts
@@ -294,3 +295,25 @@ def test_the_lock_of_azurite_names_no_package_host() -> None:
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert packages
     assert [name for name, entry in packages.items() if "resolved" in entry or "integrity" not in entry] == []
+
+
+async def test_a_claim_that_could_not_read_its_event_leaves_the_intent_free(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = taken(intents=1)
+    (key,) = keys(record)
+    await place.store.take_in(record)
+    get = Table.get
+
+    async def busy(self: Table, partition: str, row: str) -> Row | None:
+        if row == "event":
+            raise TemporaryError("HTTP 503")
+        return await get(self, partition, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "get", busy)
+        with pytest.raises(TemporaryError, match="503"):
+            await place.store.claim(key, START)
+    claim = await place.store.claim(key, START)
+    assert claim is not None
+    assert not claim.interrupted

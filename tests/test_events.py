@@ -46,6 +46,20 @@ def test_seven_digits_of_a_second_are_a_time():
     assert parse(envelope("RunCompleted", {})).time == datetime(2026, 11, 20, 8, 30, 0, 123456, tzinfo=UTC)
 
 
+def test_a_cloudevent_may_leave_its_time_to_its_arrival():
+    sent = envelope("RunCompleted", {}, cloud=True)
+    del sent["time"]
+    arrival = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    assert parse(sent, arrival).time == arrival
+    with pytest.raises(PermanentError, match="time is missing"):
+        parse(sent)
+
+
+def test_a_sample_that_reuses_an_id_for_another_subject_is_another_event():
+    one, other = (parse(envelope("RunCompleted", {}, subject=f"experiments/x/runs/{run}")) for run in ("a", "b"))
+    assert one.record != other.record
+
+
 @pytest.mark.parametrize("spelling", ["RunTags", "runTags", "RUNTAGS", "runtags"])
 def test_payload_keys_match_in_any_case_and_user_keys_stay_as_they_are(spelling):
     event = parse(envelope("RunCompleted", {spelling: {"My.Dotted.Key": "v", "my.dotted.key": "w"}}))

@@ -57,12 +57,14 @@ def test_the_worker_library_indexes_every_function(probed):
         "on_queued_event": "queueTrigger",
         "on_message": "queueTrigger",
         "on_poison": "queueTrigger",
+        "on_poisoned_event": "queueTrigger",
         "on_retention": "timerTrigger",
         "web": "httpTrigger",
     }
     assert triggers["on_queued_event"]["queueName"] == INTAKE_QUEUE
     assert triggers["on_message"]["queueName"] == WORK_QUEUE
     assert triggers["on_poison"]["queueName"] == f"{WORK_QUEUE}-poison"
+    assert triggers["on_poisoned_event"]["queueName"] == f"{INTAKE_QUEUE}-poison"
 
 
 def test_the_worker_hands_an_event_over_and_the_queue_gets_it(probed):

@@ -2,12 +2,17 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from local import queue, sqlite
 from local.sqlite import Database
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Clock:
@@ -158,3 +163,38 @@ async def test_a_backlog_larger_than_the_window_is_handed_out_whole_and_in_order
     assert sorted(seen) == list(range(100))
     await queues.put("q", ["the next"])
     assert (await asyncio.wait_for(queues.take(), 5)).body == "the next"
+
+
+async def test_what_is_written_in_the_last_moment_is_in_the_file(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_CHECKPOINT", 1)  # one is under way at any time
+    database = Database(path, queue.SCHEMA)
+    queues = queue.Queues(database, Clock())
+    await queues.put("q", ["a", "b"])
+    first, _ = await take_all(queues, 2)
+    while not database._checkpointing:  # noqa: ASYNC110 (nothing tells when it begins)
+        await asyncio.sleep(0)
+    queues.done(first)
+    waiting = asyncio.create_task(queues.put("q", ["c"]))
+    await asyncio.sleep(0)
+    database.close()
+    await asyncio.wait_for(waiting, 5)
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT body FROM messages ORDER BY id").fetchall() == [("b",), ("c",)]
+    other.close()
+
+
+def test_a_machine_without_fdatasync_syncs_too():
+    code = "import os; del os.fdatasync; import local.sqlite as s; assert s._to_disk is os.fsync"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+async def test_a_look_into_the_file_that_failed_is_made_again(database, clock):
+    queues = queue.Queues(database, clock)
+    await queues.put("q", ["x"], delay=60)
+    clock.forward(61)
+    database._broken = OSError("no space left")
+    with pytest.raises(RuntimeError, match="no space left"):
+        await queues.take()
+    database._broken = None
+    assert queues.ready()
+    assert (await asyncio.wait_for(queues.take(), 5)).body == "x"

@@ -1,12 +1,17 @@
 """The life of an event behind the door: decided once, done once, on record, whatever fails on the way."""
 
+import contextlib
+from dataclasses import replace
+
 import pytest
 
 from shared import wire
-from shared.errors import TemporaryError
+from shared.actions import discover
+from shared.errors import PermanentError, TemporaryError
 from shared.record import Job
+from shared.rules.load import load_texts
 from shared.world import Reply
-from tests.station import Station, opened, run_event
+from tests.station import SWITCHYARD, Station, opened, run_event
 from tests.world import Outside
 
 RULES = """
@@ -277,3 +282,177 @@ async def test_no_secret_reaches_a_record(station, outside):
         lambda db: [*db.execute("SELECT * FROM intents"), *db.execute("SELECT * FROM events")]
     )
     assert "marker" not in str(rows)
+
+
+# What is our own fault
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """The Teams action has a bug, until the returned switch is turned."""
+    teams = discover()["teams"]
+    on = [True]
+
+    async def run(params, context):
+        if on[0]:
+            raise ZeroDivisionError("https://flows.test/?sig=secret")
+        return await teams.run(params, context)
+
+    monkeypatch.setattr("shared.perform.discover", lambda: {**discover(), "teams": replace(teams, run=run)})
+    return on
+
+
+async def host_gives_up(station):
+    """What the host does with messages that raise: some times again, then the poison queue."""
+    while station.queues.ready():
+        if not station.queues._ready:
+            await station.queues._refill(station.outside.clock().timestamp())
+            continue
+        message = await station.queues.take()
+        for last in (False, False, True):
+            try:
+                await station.service.on_message(message.body)
+                break
+            except Exception:  # noqa: BLE001 (a host does not ask what it is)
+                if last:
+                    await station.service.on_poison(message.body)
+        station.queues.done(message)
+
+
+async def test_a_bug_in_an_action_ends_as_a_failed_intent_that_a_person_hears_of(station, outside, broken):
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    await host_gives_up(station)
+    teams, sms = await station.intents("e1")
+    assert (teams.status, sms.status) == ("failed", "done")
+    assert [attempt.outcome for attempt in teams.attempts] == ["later", "later", "later", "failed"]
+    assert "ZeroDivisionError" in teams.attempts[0].note
+    assert "secret" not in str(teams)
+    assert teams.maybe_twice  # it may have been sent before the bug
+    assert len(outside.mail.sent) == 1
+
+
+async def test_what_a_bug_prevented_is_done_by_a_replay_once_it_is_mended(station, outside, broken):
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    await host_gives_up(station)
+    broken[0] = False
+    await station.service.replay((await station.record("e1")).id)
+    await station.work()
+    assert statuses(await station.intents("e1")) == [("teams", "done"), ("sms", "done")]
+
+
+async def test_a_bug_in_a_lookup_leaves_an_event_that_says_so_and_can_be_replayed(station, outside):
+    outside.platform.failure = ZeroDivisionError()
+    await station.send(run_event("e1", runTags={"team": "fraud"}))
+    await host_gives_up(station)
+    record = await station.record("e1")
+    assert (record.status, "log" in record.refusal) == ("failed", True)
+    assert len(outside.mail.sent) == 1
+    outside.platform.failure, outside.platform.measured = None, {"run-e1": {"auc": 0.95}}
+    await station.service.replay(record.id)
+    await station.work()
+    assert statuses(await station.intents("e1")) == [("teams", "done")]
+
+
+async def test_a_bug_in_deciding_leaves_the_event_on_record_and_a_replay_decides_it(station, outside, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.service.plan", lambda *_: 1 / 0)
+        noise = {f"k{n}": str(hash(("x", n)) ** 5) for n in range(6000)}  # in parts, of which the last is given up
+        await station.send(run_event("e1", runTags={"team": "plain"}, runProperties=noise))
+        with contextlib.suppress(ZeroDivisionError):  # to tell a person has to be decided too
+            await host_gives_up(station)
+    record = await station.record("e1")
+    assert (record.status, record.event.run.id) == ("failed", "run-e1")
+    await station.service.replay(record.id)
+    await station.work()
+    assert (await station.record("e1")).status == "decided"
+    assert statuses(await station.intents("e1")) == [("teams", "done"), ("sms", "done")]
+
+
+async def test_a_message_given_up_while_nothing_can_be_kept_comes_again(station, outside, monkeypatch):
+    async def refuse(*_):
+        raise PermanentError("HTTP 403")
+
+    text = wire.arrived(run_event("e1", runTags={"team": "plain"}), outside.clock())[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(station.service.world.store, "take_in", refuse)
+        await station.service.on_poison(text)
+    await station.later(3601)
+    assert (await station.record("e1")).status == "decided"
+
+
+async def test_a_store_out_of_reach_costs_time_and_nothing_else(station, outside, monkeypatch):
+    async def refuse(*_):
+        raise TemporaryError("HTTP 503")
+
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    with monkeypatch.context() as patch:
+        patch.setattr(station.service.world.store, "take_in", refuse)
+        for _ in range(20):  # far longer than a host would give a failing message
+            await station.later(10)
+    await station.later(10)
+    assert statuses(await station.intents("e1")) == [("teams", "done"), ("sms", "done")]
+
+
+async def test_rules_that_changed_while_an_event_waited_are_looked_up_for_anew(station, outside):
+    outside.platform.failure = TemporaryError("HTTP 503")
+    await station.send(run_event("e1", runTags={"team": "fraud"}))
+    await station.work()
+    outside.platform.failure = None
+    outside.platform.jobs["run-e1"] = Job(compute="gpu")
+    changed = RULES.replace('metrics.auc: ">= 0.9"', "job.compute: gpu")
+    station.service.loaded = load_texts({"switchyard.yaml": SWITCHYARD, "rules/team.yaml": changed})
+    await station.later(11)
+    assert statuses(await station.intents("e1")) == [("teams", "done")]
+
+
+async def test_an_event_whose_waiting_rule_is_gone_is_decided_all_the_same(station, outside):
+    outside.platform.failure = TemporaryError("HTTP 503")
+    await station.send(run_event("e1", runTags={"team": "fraud"}))
+    await station.work()
+    gone = RULES.replace("name: good", "name: renamed")
+    station.service.loaded = load_texts({"switchyard.yaml": SWITCHYARD, "rules/team.yaml": gone})
+    await station.later(11)
+    record = await station.record("e1")
+    assert (record.status, record.decision.verdicts) == ("decided", ())
+
+
+async def test_what_fails_again_after_a_replay_is_told_again(station, outside):
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    outside.http.otherwise = Reply(404, {}, b"")
+    await station.work()
+    record = (await station.record("e1")).id
+    for letters in (2, 3):
+        await station.service.replay(record)
+        await station.work()
+        assert len(outside.mail.sent) == letters
+
+
+async def test_a_replay_takes_up_an_intent_whose_message_was_lost(station, outside):
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    message = await station.queues.take()
+    await station.service.on_message(message.body)
+    await station.database.write(lambda db: db.execute("DELETE FROM messages") and None)
+    station.queues._ready.clear()
+    teams, sms = await station.intents("e1")
+    await station.service.world.store.claim(teams.intent.key, outside.clock())
+    station.service.world.store._running.clear()  # as after a kill
+    await station.service.replay(teams.intent.event)
+    await station.work()
+    teams, sms = await station.intents("e1")
+    assert (teams.status, teams.maybe_twice) == ("done", True)
+    assert (sms.status, sms.maybe_twice) == ("done", False)
+
+
+async def test_a_sender_gone_wrong_is_told_of_once_an_hour_whatever_its_values(station, outside):
+    await station.send(*(run_event(f"e{n}") | {"eventTime": f"{n} o'clock"} for n in range(20)))
+    await station.work()
+    assert len(outside.mail.sent) == 1
+
+
+async def test_a_message_given_up_whose_event_was_taken_in_all_the_same_changes_nothing(station, outside):
+    await station.send(run_event("e1", runTags={"team": "plain"}))
+    await station.work()
+    await station.service.on_poison(wire.arrived(run_event("e1"), outside.clock())[0])
+    await station.work()
+    assert (await station.record("e1")).status == "decided"
+    assert outside.mail.sent == []

@@ -346,8 +346,12 @@ def test_the_publisher_of_the_sdk_is_taken_in_both_schemas_with_the_right_key(bo
     cloud = CloudEvent(source="/contoso", type="Contoso.Made", data={"n": 2}, id=f"{name}-2")
     with topic(box, box.environment["EVENTGRID_TOPIC_KEY"]) as client:
         client.send(plain)
+        client.send(plain)
         client.send([cloud])
-    assert [each["id"] for each in box.azure.eventgrid.recent][-2:] == [f"{name}-1", f"{name}-2"]
+    first, again, last = list(box.azure.eventgrid.recent)[-3:]
+    assert (first["id"], last["id"], last["source"]) == (f"{name}-1", f"{name}-2", "/contoso")
+    assert first["topic"].endswith("/providers/Microsoft.EventGrid/topics/switchyard")
+    assert first["topic"] == again["topic"]  # so that twice the same event is known for one
     with topic(box, "d3Jvbmc=") as client, pytest.raises(ClientAuthenticationError):
         client.send(plain)
 
@@ -359,6 +363,7 @@ def test_the_publisher_of_the_sdk_is_taken_in_both_schemas_with_the_right_key(bo
         ('[{"specversion": "1.0", "id": "1"}]', 400, "source, type"),
         ("nonsense", 400, "JSON"),
         ("[1]", 400, "not an object"),
+        (json.dumps([event()]), 400, "topic must be left out"),
         ("x" * 1_048_577, 413, "maximum size"),
     ],
 )

@@ -249,7 +249,7 @@ async def test_one_event_is_told_whole_by_either_of_its_ids(desk, good):
 
 async def test_an_id_with_a_slash_is_found(desk):
     event = msgspec.structs.replace(completed(), id="a/b c")
-    desk.book.add(EventRecord("r1", NOW, "waiting", event))
+    desk.book.add(EventRecord("r1", NOW, "decided", event))
     assert (await desk.get(f"/api/events/{quote('a/b c', safe='')}")).json["id"] == "r1"
     assert (await desk.ask("POST", f"/api/events/{quote('a/b c', safe='')}/replay")).status == 202
     assert desk.replayed == ["r1"]
@@ -258,7 +258,7 @@ async def test_an_id_with_a_slash_is_found(desk):
 async def test_events_are_listed_newest_first_in_pages(desk):
     for n in range(5):
         moment = NOW + timedelta(seconds=n // 3, microseconds=7)  # three of them arrive together
-        desk.book.add(EventRecord(f"r{n}", moment, "waiting", completed(n)))
+        desk.book.add(EventRecord(f"r{n}", moment, "decided", completed(n)))
     first = (await desk.get("/api/events?limit=2")).json
     second = (await desk.get(first["next"])).json
     last = (await desk.get(second["next"])).json
@@ -294,7 +294,7 @@ async def test_a_list_says_what_matched_and_what_was_done(desk, good):
     ],
 )
 async def test_events_are_searched(desk, query, ids):
-    desk.book.add(EventRecord("r1", NOW, "waiting", completed()))
+    desk.book.add(EventRecord("r1", NOW, "deciding", completed()))
     desk.book.add(EventRecord("r2", NOW + timedelta(minutes=1), "refused", refusal="not JSON"))
     assert [one["id"] for one in (await desk.get(f"/api/events?{query}")).json["events"]] == ids
 
@@ -306,7 +306,7 @@ async def test_events_are_searched(desk, query, ids):
         ("limit=0", "limit", "limit is '0', expected a whole number from 1 to 500"),
         ("limit=501", "limit", "from 1 to 500"),
         ("limit=９", "limit", "from 1 to 500"),
-        ("status=done", "status", "expected one of waiting, deciding, decided, refused, failed"),
+        ("status=done", "status", "expected one of deciding, decided, refused, failed"),
         ("since=yesterday", "since", "expected an RFC 3339 time such as 2026-11-20T08:30:00Z"),
         ("before=0001-01-01T00:00:00%2B09:00", "before", "expected an RFC 3339 time"),
         ("before=2026-11-20T08:30:00Z~'", "before", "expected a time, or the place that `next` names"),
@@ -561,7 +561,7 @@ async def test_the_list_shows_what_arrived_and_what_was_done(desk, good):
 
 async def test_the_list_leads_to_its_next_page_with_the_same_filter(desk):
     for n in range(3):
-        desk.book.add(EventRecord(f"r{n}", NOW + timedelta(seconds=n), "waiting", completed(n)))
+        desk.book.add(EventRecord(f"r{n}", NOW + timedelta(seconds=n), "decided", completed(n)))
     page = (await desk.get("/?limit=2&type=RunCompleted")).text
     (older,) = re.findall(r'href="([^"]+)" rel="next"', page)
     rest = (await desk.get(older.replace("&amp;", "&"))).text
@@ -691,7 +691,7 @@ def records(draw: st.DrawFn) -> tuple[EventRecord, list[IntentRecord]]:
     checked = Checked(said(), said(), draw(st.none() | hostile | st.lists(hostile)), draw(st.booleans()), False, said())
     decision = Decision(said(), 1, (Verdict(said(), said(), "matched", (checked,), ("k",)),))
     facts = Facts({said(): 0.1}, Job(status=said(), error=said(), studio_url=said()), {said(): said()})
-    status: Any = draw(st.sampled_from(["waiting", "decided", "failed", "refused"]))
+    status: Any = draw(st.sampled_from(["deciding", "decided", "failed", "refused"]))
     raw = base64.b64encode(said().encode()).decode()
     record = EventRecord("r1", NOW, status, event, decision, facts, refusal=said(), bytes=raw)
     attempt = Attempt(NOW, "failed", said(), uncertain=True)

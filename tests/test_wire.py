@@ -1,6 +1,7 @@
 """What travels on the queue comes back as it went, however long it is."""
 
 import base64
+import json
 import os
 from datetime import UTC, datetime
 
@@ -56,3 +57,21 @@ def test_parts_that_do_not_fit_together_are_refused():
 
 def test_a_newer_version_may_add_fields():
     assert wire.unpack('{"type":"perform","key":"k","attempt":1,"colour":"red"}') == wire.Perform("k", 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"eventTime": "0001-01-01T00:00:00+14:00"},
+        {"id": "half \ud800"},
+        {"data": {"x": "half \ud800"}},
+        {"eventType": "Microsoft.MachineLearningServices.DatasetDriftDetected", "data": {"driftCoefficient": 10**400}},
+        {"eventType": "Microsoft.Storage.BlobCreated", "data": {"contentLength": float("nan")}},
+    ],
+)
+def test_what_the_worker_reads_and_we_cannot_keep_is_refused_with_its_bytes(wrong):
+    sent = {"id": "e", "topic": "t", "eventType": "T", "eventTime": "2026-11-20T08:30:00Z"} | wrong
+    (text,) = wire.arrived(sent, NOW)
+    message = wire.unpack(text)
+    assert isinstance(message, wire.Unread)
+    assert json.loads(base64.b64decode(message.bytes)).keys() == sent.keys()

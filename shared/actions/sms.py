@@ -45,12 +45,13 @@ async def run(params: Sms, context: Context) -> Result:
     note, world = note_of(params), context.world
     to = tuple(dict.fromkeys(world.secret(one[2:-1]) if one.startswith("${") else one for one in params.to))
     sent = await world.sms.send(to, fit(note.short or note.title), name_of(context.key))
+    good = [one for one in sent if one.ok]
     busy = [one for one in sent if one.busy and not one.ok]
     if busy:
         # Those who have it are not sent it again: the key gives each recipient the same repeatability id.
-        raise TemporaryError(f"SMS: {_all(busy)}")
+        reached = f"; {', '.join(masked(one.to) for one in good)} had it" if good else ""
+        raise TemporaryError(f"SMS: {_all(busy)}{reached}")
     bad = [one for one in sent if not one.ok]
-    good = [one for one in sent if one.ok]
     if not good:
         raise PermanentError(f"SMS refused for every recipient: {_all(bad) or 'the service named none'}")
     said = f"texted {', '.join(masked(one.to) for one in good)}"

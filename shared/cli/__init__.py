@@ -1,14 +1,13 @@
 """`switchyard`: the command line. A command's module is imported when it runs, so that help and checks start at once."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from shared.cli.given import FailedError
-
-_LOCAL = "http://localhost:7071"
+from shared.cli.given import LOCAL, FailedError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,9 +79,9 @@ def _send(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--to",
-        default=_LOCAL,
+        default=LOCAL,
         metavar="URL",
-        help=f"a Switchyard host ({_LOCAL}), its Event Grid path, or the endpoint of an Event Grid topic",
+        help=f"a Switchyard host ({LOCAL}), its Event Grid path, or the endpoint of an Event Grid topic",
     )
     parser.add_argument("--cloudevents", action="store_true", help="send in the CloudEvents 1.0 schema")
     parser.add_argument(
@@ -109,13 +108,17 @@ def _events(parser: argparse.ArgumentParser) -> None:
         verb.add_argument("id", metavar="ID", help="of the record, or of the event")
     for name, verb in {"list": listing, "show": show, "replay": replay}.items():
         verb.set_defaults(module="events", verb=name)
-        verb.add_argument("--url", default=_LOCAL, help=f"of the service ({_LOCAL})")
+        verb.add_argument("--url", default=LOCAL, help=f"of the service ({LOCAL})")
         _json(verb)
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, default=Path("config"), metavar="DIR", help="the configuration folder (config)"
+        "--config",
+        type=Path,
+        default=Path(os.environ.get("SWITCHYARD_CONFIG") or "config"),
+        metavar="DIR",
+        help="the configuration folder (SWITCHYARD_CONFIG, or config)",
     )
 
 

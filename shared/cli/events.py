@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import requests
 
-from shared.cli.given import FailedError, printable
+from shared.cli.given import LOCAL, FailedError, printable
 
 _MARKS: Final = {True: "✓", False: "✕"}
 
@@ -123,7 +123,8 @@ def _replay(arguments: Namespace) -> int:
     if arguments.json:
         _print_json(taken)
     else:
-        print(f"the replay is on its way: switchyard events show {taken['id']}")
+        elsewhere = "" if arguments.url == LOCAL else f" --url {arguments.url}"
+        print(f"the replay is on its way: switchyard events show {taken['id']}{elsewhere}")
     return 0
 
 

@@ -3,6 +3,10 @@
 import json
 import sys
 from pathlib import Path
+from typing import Final
+
+LOCAL: Final = "http://localhost:7071"
+"""Where a service is looked for when no address is given."""
 
 
 class FailedError(Exception):

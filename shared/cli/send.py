@@ -38,9 +38,10 @@ def run(arguments: Namespace) -> int:
     if target.scheme not in {"http", "https"} or not target.hostname:
         raise FailedError(f"--to {arguments.to} is not an address: expected a URL such as http://localhost:7071")
     if target.hostname.endswith(".eventgrid.azure.net") or target.path.rstrip("/").endswith("/api/events"):
+        _check_sources(sent)
         _publish([envelope for _, envelope in sent], arguments.to, os.environ.get(arguments.key))
         for name, envelope in sent:
-            print(f"sent {name}: {_said(envelope)} to {arguments.to}")
+            print(f"sent {name}: {_said({'topic': arguments.to, **envelope})} to {arguments.to}")
         return 0
     bare = target.path in {"", "/"} and not target.query
     address = arguments.to.rstrip("/") + _PATH if bare else arguments.to
@@ -65,6 +66,19 @@ def _ready(envelope: Envelope, *, fresh: bool, cloud: bool) -> Envelope:
 
 def _is_cloud(envelope: Envelope) -> bool:
     return any(name.casefold() == "specversion" for name in envelope)
+
+
+def _check_sources(sent: Sequence[tuple[str, Envelope]]) -> None:
+    """A topic puts its own name on an event that has none, but a CloudEvent has to say itself where it is from."""
+    bare = [name for name, envelope in sent if _is_cloud(envelope) and not _has_source(envelope)]
+    if bare:
+        raise FailedError(
+            f"{bare[0]} says no source, which a CloudEvent needs: write `source`, or `topic`, into the event"
+        )
+
+
+def _has_source(envelope: Envelope) -> bool:
+    return any(name.casefold() == "source" and value for name, value in envelope.items())
 
 
 def _said(envelope: Envelope) -> str:

@@ -212,6 +212,7 @@ class AzureML:
             if where not in self._clients:
                 from azure.ai.ml import MLClient
 
+                _stay_out_of_git()
                 self._clients[where] = MLClient(
                     self._tokens.credential,
                     where.subscription,
@@ -339,6 +340,15 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(marshmallow|azure\.ai\.ml)\b")
     for name in ("_telemetry", "_utils._experimental"):
         logging.getLogger(f"azure.ai.ml.{name}").setLevel(logging.CRITICAL)
+
+
+def _stay_out_of_git() -> None:
+    """The SDK stamps each job with the repository of the working folder, which is ours and not that of the training code:
+    a false lineage, for five processes a job. It offers no way to decline.
+    """
+    from azure.ai.ml.operations import _job_operations
+
+    _job_operations.get_git_properties = dict  # type: ignore[attr-defined]  # nothing public does it
 
 
 def _table(value: object) -> Json:

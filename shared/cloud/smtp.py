@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate
+from functools import cached_property
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -71,6 +72,10 @@ class SmtpMail:
     def __repr__(self) -> str:
         return "SmtpMail(…)"
 
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context()  # reads the machine's certificates: not for every letter
+
     async def send(self, letter: Letter, key: str) -> str:
         import aiosmtplib
 
@@ -85,7 +90,7 @@ class SmtpMail:
                 password=server.password,
                 use_tls=server.tls,
                 start_tls=server.starttls,
-                tls_context=ssl.create_default_context(),
+                tls_context=self._trust,
                 timeout=_TIMEOUT,
             )
         except aiosmtplib.SMTPException as error:

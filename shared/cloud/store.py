@@ -215,11 +215,12 @@ class AzureStore:
             return _intent_row(replace(record, status="running", at=now), row["n"]), record
 
         home = _record_of(key)
-        event, record = await asyncio.gather(
-            self._events.get(home, _EVENT), self._events.swap(home, f"intent-{_hash(key)}", started)
-        )
-        about = _event_of(event)
-        return Claim(record, about, interrupted=record.status == "running") if record and about else None
+        about = _event_of(await self._events.get(home, _EVENT))
+        if about is None:
+            return None
+        # Last: whoever has claimed an intent does it.
+        record = await self._events.swap(home, f"intent-{_hash(key)}", started)
+        return None if record is None else Claim(record, about, interrupted=record.status == "running")
 
     async def settle(
         self,

@@ -171,7 +171,6 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "status.retrying": ("retrying", "再試行中"),
     "status.done": ("done", "完了"),
     "status.held": ("held", "見送り"),
-    "attempt.started": ("started", "開始"),
     "attempt.done": ("done", "完了"),
     "attempt.later": ("again later", "後で再試行"),
     "attempt.refused": ("refused", "拒否"),
