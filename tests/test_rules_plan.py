@@ -48,7 +48,7 @@ def test_every_rule_that_matches_fires_in_the_order_of_files_and_lists():
 
 def test_keys_are_the_same_for_every_delivery_and_fit_a_job_name():
     in_force = rules(rule("good-run"), rule("x" * 60))
-    first, again = plan(in_force, event()), plan(in_force, event(subject="delivered again"))
+    first, again = plan(in_force, event()), plan(in_force, event(data={"delivered": "again"}))
     keys = [intent.key for intent in first.intents]
     assert keys == [intent.key for intent in again.intents]
     assert keys[:2] == [f"{event().record}-good-run-1", f"{event().record}-good-run-2"]
