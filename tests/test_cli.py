@@ -142,6 +142,12 @@ def test_an_event_is_explained_rule_by_rule(config, capsys):
     assert "missed   other-place: 1 of 1 lines failed" in said
 
 
+def test_the_configuration_folder_may_be_a_setting(config, monkeypatch, capsys):
+    monkeypatch.setenv("SWITCHYARD_CONFIG", str(config))
+    assert main(["explain", str(COMPLETED)]) == 0
+    assert "WAITS    good" in capsys.readouterr().out
+
+
 def test_with_facts_beside_it_nothing_waits(config, tmp_path, capsys):
     facts = tmp_path / "facts.json"
     facts.write_text('{"metrics": {"auc": 0.93}}')
