@@ -17,9 +17,9 @@ from shared.errors import PermanentError, TemporaryError
 from shared.events import OWN, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
 from shared.record import Decision, EventRecord, EventStatus, Facts
-from shared.rules.load import Loaded, load
+from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import plan
-from shared.settings import Settings
+from shared.settings import Settings, read_folder
 from shared.world import Claim, World
 
 log: Final = logging.getLogger("switchyard")
@@ -60,7 +60,7 @@ class Service:
 
     @classmethod
     def of(cls, world: World, settings: Settings, *, listener: Listener = _silent) -> "Service":
-        return cls(world, settings, load(Path(settings.config)), listener=listener)
+        return cls(world, settings, load_texts(read_folder(Path(settings.config))), listener=listener)
 
     async def on_message(self, text: str | bytes) -> None:
         """One message off the queue. When this returns it is dealt with for good, or on the queue again for later; raises

@@ -1,7 +1,9 @@
-"""Settings: the one place that reads the environment. Names are those of the contract."""
+"""Settings: the one place that reads the environment and the configuration folder. Names are those of the contract."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from shared.errors import PermanentError
@@ -11,6 +13,20 @@ WORK_QUEUE: Final = "switchyard-work"
 
 INTAKE_QUEUE: Final = "switchyard-events"
 """Filled by Event Grid itself: the keyless, buffered way in."""
+
+
+_CONFIGURATION: Final = re.compile(r"switchyard\.yaml|(rules|templates|pipelines)/.+\.ya?ml")
+
+
+def read_folder(folder: Path) -> dict[str, str]:
+    """The texts of a configuration folder, by their names in it."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if _CONFIGURATION.fullmatch(name) and path.is_file():
+            # What is not UTF-8 becomes characters that YAML refuses, with their place.
+            files[name] = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    return files
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PURE = ("events", "record", "wire", "guards", "errors")
 ROOMS = ("functions", "shared", "local", "simulator")
 
 
@@ -17,6 +18,13 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module or ""
             yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def test_the_pure_rooms_touch_no_clock_file_environment_or_log():
+    pure = [*(ROOT / "shared/rules").glob("*.py"), *(ROOT / "shared" / f"{one}.py" for one in PURE)]
+    doors = ("os", "io", "sys", "time", "random", "logging", "shutil", "tempfile", "pathlib.Path", "asyncio", "socket")
+    opened = {path.name: name for path in pure for name in imported(path) if name in doors}
+    assert opened == {}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.rules.load import TELL, Loaded, load, load_texts
+from shared.rules.load import TELL, Loaded, load_texts
 from shared.rules.tree import read
+from shared.settings import read_folder
 
 CONFIG = Path(__file__).parent.parent / "config"
 WRONG = CONFIG / "wrong"
@@ -99,14 +100,14 @@ def test_an_own_template_can_be_named():
 
 
 def test_the_shipped_configuration_has_no_mistake():
-    result = load(CONFIG)
+    result = load_texts(read_folder(CONFIG))
     assert result.problems == ()
     assert {"fraud-run-good", "platform-failure", TELL} <= {rule.name for rule in result.rules.rules}
     assert "churn-batch-arrived" not in {rule.name for rule in result.rules.rules}  # it is not enabled
 
 
 def test_a_folder_that_is_not_there_is_a_problem_and_no_exception(tmp_path):
-    result = load(tmp_path / "none")
+    result = load_texts(read_folder(tmp_path / "none"))
     assert [str(problem) for problem in result.problems] == ["switchyard.yaml:1:1: the file is missing"]
     assert len(result.rules) == 0
 
@@ -115,14 +116,14 @@ def test_bytes_that_are_not_text_are_a_problem_with_a_place(tmp_path):
     (tmp_path / "rules").mkdir()
     (tmp_path / "switchyard.yaml").write_text(MAIN)
     (tmp_path / "rules" / "a.yaml").write_bytes(b"rules:\n  - name: caf\xe9\n")
-    assert [str(problem) for problem in load(tmp_path).problems] == [
+    assert [str(problem) for problem in load_texts(read_folder(tmp_path)).problems] == [
         "rules/a.yaml:2:14: a character that YAML does not allow: save the file as UTF-8 text"
     ]
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path):
     (tmp_path / "switchyard.yaml").write_text(MAIN, encoding="utf-8-sig")
-    assert load(tmp_path).problems == ()
+    assert load_texts(read_folder(tmp_path)).problems == ()
 
 
 def test_the_version_names_the_bytes_of_all_files():

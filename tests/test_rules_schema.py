@@ -23,7 +23,7 @@ def complaints(schema: str, path: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_the_published_schemas_are_current(name):
-    said = "run: python -m shared.rules.schema"
+    said = "run: python -m shared.cli.schema"
     assert (CONFIG / "schema" / name).read_text() == TEXTS[name], said
     Draft202012Validator.check_schema(json.loads(TEXTS[name]))
 

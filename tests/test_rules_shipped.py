@@ -7,10 +7,11 @@ import pytest
 
 from shared.events import Blob, Drift, Endpoint, Event, Model, Run
 from shared.record import Facts, Job
-from shared.rules.load import TELL, load
+from shared.rules.load import TELL, load_texts
 from shared.rules.plan import plan
+from shared.settings import read_folder
 
-RULES = load(Path(__file__).parent.parent / "config").rules
+RULES = load_texts(read_folder(Path(__file__).parent.parent / "config")).rules
 FRAUD = {"team": "fraud"}
 CHURN = {"team": "churn"}
 OWN_CODE = Job(error="User process exited with status code 1", is_child=False)

@@ -9,9 +9,10 @@ from shared.cli.given import FailedError
 def run(arguments: Namespace) -> int:
     if not arguments.config.is_dir():
         raise FailedError(f"there is no configuration folder {arguments.config}: name the folder to check")
-    from shared.rules.load import load
+    from shared.rules.load import load_texts
+    from shared.settings import read_folder
 
-    loaded = load(arguments.config)
+    loaded = load_texts(read_folder(arguments.config))
     for problem in sorted(loaded.problems):
         print(replace(problem, file=str(arguments.config / problem.file)))
     rules = f"{len(loaded.rules)} {'rule' if len(loaded.rules) == 1 else 'rules'}"

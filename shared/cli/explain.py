@@ -12,7 +12,8 @@ from shared.errors import PermanentError
 from shared.events import Event, parse
 from shared.record import Facts
 from shared.rules.explain import as_json, as_text, explain
-from shared.rules.load import load
+from shared.rules.load import load_texts
+from shared.settings import read_folder
 
 
 def run(arguments: Namespace) -> int:
@@ -20,7 +21,7 @@ def run(arguments: Namespace) -> int:
         raise FailedError(f"there is no configuration folder {arguments.config}: name one with --config")
     events = [_event(arguments.event, envelope, arguments.at) for envelope in envelopes(arguments.event)]
     facts = _facts(str(arguments.facts)) if arguments.facts else Facts()
-    loaded = load(arguments.config)
+    loaded = load_texts(read_folder(arguments.config))
     if loaded.problems:
         said = f"{', '.join(loaded.rejected_files)} left out for their mistakes: `switchyard check {arguments.config}` names them"
         print(f"switchyard: {said}", file=sys.stderr)

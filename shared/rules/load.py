@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from shared import messages
@@ -24,7 +24,6 @@ from shared.rules.tree import Node, Place, nearest, read
 TELL: Final = "(tell)"
 """The implicit last rule: the receiver of `defaults.tell` hears of failed actions and refused events."""
 
-_READ: Final = re.compile(r"switchyard\.yaml|(rules|templates|pipelines)/.+\.ya?ml")
 _RULE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _KEYS: Final = ("name", "event", "match", "do", "stop", "enabled")
 _LATER: Final = {"when", "throttle", "active", "mute", "expect", "after", "within", "by"}
@@ -48,18 +47,8 @@ class Loaded:
     version: str
 
 
-def load(folder: Path) -> Loaded:
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if _READ.fullmatch(name) and path.is_file():
-            # What is not UTF-8 becomes characters that YAML refuses, with their place.
-            files[name] = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
-    return load_texts(files)
-
-
 def load_texts(files: Mapping[str, str]) -> Loaded:
-    """The pure core of `load`: what files by these names, relative to the folder, with these texts say."""
+    """What files by these names, relative to the configuration folder, with these texts say."""
     digest = sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{len(files[name])}\0{files[name]}".encode(errors="surrogatepass"))
@@ -80,13 +69,13 @@ def load_texts(files: Mapping[str, str]) -> Loaded:
     }
     own = declared["templates"] = {}
     for file in _under("templates/", files):
-        own[Path(file).stem] = f"{file}:1:1"
+        own[PurePosixPath(file).stem] = f"{file}:1:1"
         node, report = _read(file, files)
         template = _template(node, report)
         if report.problems:
             rejected.append(file)
         else:
-            templates[Path(file).stem] = template
+            templates[PurePosixPath(file).stem] = template
         problems += report.problems
 
     rules = _Rules(Known(config, discover(), frozenset({*templates, *messages.builtin_names()}), declared))

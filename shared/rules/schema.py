@@ -1,12 +1,10 @@
-"""JSON Schemas of the configuration, for editors: `python -m shared.rules.schema [FOLDER]` writes them.
+"""JSON Schemas of the configuration, for editors: `python -m shared.cli.schema [FOLDER]` writes them.
 
-They help while typing; `load` is stricter and knows the names, so it has the last word.
+They help while typing; `load_texts` is stricter and knows the names, so it has the last word.
 """
 
 import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel
@@ -172,9 +170,3 @@ def texts() -> dict[str, str]:
         "template.schema.json": of_template(),
     }
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
-
-
-if __name__ == "__main__":
-    folder = Path(sys.argv[1] if sys.argv[1:] else "config/schema")
-    for file, text in texts().items():
-        (folder / file).write_text(text, encoding="utf-8")
