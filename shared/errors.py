@@ -20,6 +20,18 @@ class PermanentError(Exception):
     """Never like this: record it, tell someone, do not try again."""
 
 
+class MissingError(PermanentError):
+    """What was asked for is not there."""
+
+
+class ConflictError(PermanentError):
+    """Somebody else's is in its place."""
+
+
+class QuotaError(PermanentError):
+    """There is no room for it: somebody must free some, or ask for more."""
+
+
 @dataclass(frozen=True, order=True)
 class Problem:
     """One mistake in a file that a person wrote. `line` and `column` count from 1."""

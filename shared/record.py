@@ -1,5 +1,6 @@
 """The record: the stored account of an event with its decisions, actions and results."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -16,6 +17,15 @@ type IntentStatus = Literal["waiting", "running", "retrying", "done", "refused",
 final until somebody replays."""
 
 FINAL: frozenset[IntentStatus] = frozenset({"done", "refused", "failed", "held"})
+
+
+@dataclass(frozen=True)
+class WorkspaceRef:
+    """Where a workspace is."""
+
+    subscription: str
+    resource_group: str
+    workspace: str
 
 
 class Job(Struct, frozen=True, omit_defaults=True):

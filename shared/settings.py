@@ -11,11 +11,14 @@ from shared.errors import PermanentError
 WORK_QUEUE: Final = "switchyard-work"
 """Messages of our own: events that arrived, decisions that wait, intents to do."""
 
+ROLLOUT_QUEUE: Final = "switchyard-rollouts"
+"""Rollouts that begin, or that somebody spoke to."""
+
 INTAKE_QUEUE: Final = "switchyard-events"
 """Filled by Event Grid itself: the keyless, buffered way in."""
 
 
-_CONFIGURATION: Final = re.compile(r"switchyard\.yaml|(rules|templates|pipelines)/.+\.ya?ml")
+_CONFIGURATION: Final = re.compile(r"switchyard\.yaml|(rules|rollouts|templates|pipelines)/.+\.ya?ml|samples/.+\.json")
 
 
 def read_folder(folder: Path) -> dict[str, str]:
@@ -50,6 +53,8 @@ class Settings:
     studio: str = "https://ml.azure.com"
     storage: str = field(default="", repr=False)
     """Connection string or account name (AzureWebJobsStorage, or AzureWebJobsStorage__accountName)."""
+    topic: str = ""
+    """The endpoint of an Event Grid topic that hears of rollouts, where one is set."""
     client_id: str = ""
     """Of the user-assigned identity; empty: the default chain of azure-identity."""
 
@@ -73,6 +78,7 @@ class Settings:
             "synapse_suffix": "SYNAPSE_DEV_SUFFIX",
             "studio": "AZURE_ML_STUDIO_URL",
             "storage": "AzureWebJobsStorage",
+            "topic": "SWITCHYARD_TOPIC_ENDPOINT",
             "client_id": "AZURE_CLIENT_ID",
         }
         found = {setting: environ[name] for setting, name in names.items() if environ.get(name)}

@@ -56,6 +56,13 @@ class Packed(msgspec.Struct, frozen=True, tag="packed", omit_defaults=True):
     body: str
 
 
+class Advance(msgspec.Struct, frozen=True, tag="advance", omit_defaults=True):
+    """A rollout has something to do, on the queue of rollouts. `step`: whose time has come; None where somebody spoke."""
+
+    rollout: str
+    step: int | None = None
+
+
 type Message = Arrived | Unread | Decide | Perform | Packed
 
 _encoder: Final = msgspec.json.Encoder()

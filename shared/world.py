@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-from shared.record import Attempt, Decision, EventRecord, Facts, Intent, IntentRecord, IntentStatus, Job, Result
+from shared.record import (
+    Attempt,
+    Decision,
+    EventRecord,
+    Facts,
+    Intent,
+    IntentRecord,
+    IntentStatus,
+    Job,
+    Result,
+    WorkspaceRef,
+)
+from shared.rollout.policy import Gate, Kind, Recipe
+from shared.rollout.record import EndpointState, Pair, Weights
 
 type Clock = Callable[[], datetime]
 """Now, in UTC."""
@@ -54,15 +67,6 @@ class Submitted:
     status: str
     studio_url: str | None = None
     again: bool = False
-
-
-@dataclass(frozen=True)
-class WorkspaceRef:
-    """Where a workspace is."""
-
-    subscription: str
-    resource_group: str
-    workspace: str
 
 
 class Platform(Protocol):
@@ -207,6 +211,134 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
+class Moved:
+    """What became of a change of traffic: `accepted` is seen later; `already`: it was so; `changed`: it is as below, which
+    is not as expected, and nothing was written.
+    """
+
+    outcome: Literal["accepted", "already", "changed"]
+    traffic: Weights = field(default_factory=dict)
+    mirror: Weights = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The answer of a model to one request. `ms`: how long it took, as seen from here."""
+
+    status: int
+    body: bytes
+    ms: float
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model version comes from. What is not known is None or empty. `run`: the job that made it; `inputs`: by name,
+    the data it read; `commit`, `branch`: of the code, as the run says.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created: datetime | None = None
+    created_by: str | None = None
+    run: str | None = None
+    experiment: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    branch: str | None = None
+    studio_url: str | None = None
+
+
+@dataclass(frozen=True)
+class EndpointRef:
+    """Which endpoint."""
+
+    where: WorkspaceRef
+    name: str
+    kind: Kind = "managed"
+
+
+class Serving(Protocol):
+    """Endpoints, their deployments, and the registry. Every method raises TemporaryError or PermanentError and nothing else
+    of its own; a PermanentError for want of quota is a QuotaError, one for something that is not there a MissingError.
+    """
+
+    async def endpoint(self, endpoint: EndpointRef) -> EndpointState | None:
+        """As it is now, or was a moment ago: reads may be stale. None when there is none."""
+
+    async def create(
+        self, endpoint: EndpointRef, name: str, model: str, recipe: Recipe, tags: Mapping[str, str]
+    ) -> None:
+        """Asks for a deployment of `name:version`; returns when that is accepted. The same again is harmless."""
+
+    async def move(
+        self, endpoint: EndpointRef, traffic: Weights, mirror: Weights, expected: tuple[Weights, Weights] | None
+    ) -> Moved:
+        """Reads, compares, changes and writes the traffic (of a batch endpoint: the default deployment). `expected`: what is
+        to be found, live and mirrored; None where it does not matter.
+        """
+
+    async def delete(self, endpoint: EndpointRef, name: str) -> None:
+        """Asks for the end of a deployment; one that is not there is deleted already."""
+
+    async def score(self, endpoint: EndpointRef, deployment: str, body: bytes) -> Scored:
+        """One request to this deployment, by the scoring address. An error status is an answer."""
+
+    async def invoke(self, endpoint: EndpointRef, deployment: str, data: str) -> str:
+        """A test invocation of a batch deployment; the name of its job. Never the same twice."""
+
+    async def origin(self, where: WorkspaceRef, model: str, version: str) -> Origin | None:
+        """Of a model version; None when there is none."""
+
+    async def tag(self, where: WorkspaceRef, model: str, version: str, tags: Mapping[str, str]) -> None:
+        """Puts tags on a model version, beside those it has."""
+
+
+class Counts(Protocol):
+    """What the deployments of an endpoint did, minute by minute. Raises as Serving does."""
+
+    async def minutes(
+        self,
+        endpoint: EndpointRef,
+        source: Literal["logs", "metrics"],
+        arms: tuple[str, Sequence[str]],
+        span: tuple[datetime, datetime],
+        gates: Sequence[Gate],
+    ) -> Sequence[Pair]:
+        """One pair for every whole minute of the span, oldest first. `arms`: the canary, and the deployments that together
+        are the baseline.
+        """
+
+
+class Topic(Protocol):
+    async def publish(self, event: Mapping[str, object]) -> None:
+        """One event in the Event Grid schema to the topic that is set; nothing where none is."""
+
+
+class Documents(Protocol):
+    async def read(self, name: str) -> str | None:
+        """A text of the configuration folder as it is now, by its name in it; None when there is none."""
+
+
+class Shelf(Protocol):
+    """Small texts by folder and name, kept for good. What a method has written is durable when it returns.
+
+    Names are at most 100 of letters, digits, `-`, `_`, `.` and `~`, and sort by their characters.
+    """
+
+    async def keep(self, folder: str, name: str, text: str) -> str:
+        """Keeps it, unless something is there: the first writer wins. Returns what is kept."""
+
+    async def put(self, folder: str, name: str, text: str) -> None: ...
+
+    async def swap(self, folder: str, name: str, old: str | None, new: str | None) -> bool:
+        """Replaces `old` by `new`, None standing for nothing there; False when something else is there."""
+
+    async def get(self, folder: str, name: str) -> str | None: ...
+
+    async def all(self, folder: str, *, after: str = "", limit: int = 10_000) -> Sequence[tuple[str, str]]:
+        """Names and texts in the order of the names, those behind `after`."""
+
+
+@dataclass(frozen=True)
 class World:
     clock: Clock
     http: Http
@@ -217,3 +349,10 @@ class World:
     github: GitHub
     queue: Queue
     store: Store
+    serving: Serving
+    counts: Counts
+    topic: Topic
+    documents: Documents
+    shelf: Shelf
+    rollouts: Queue
+    """Of the rollouts that have something to do: `wire.Advance`."""
