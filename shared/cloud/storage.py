@@ -18,6 +18,9 @@ type Row = dict[str, Any]
 type Operation = tuple[str, Row] | tuple[str, Row, dict[str, Any]]
 """One part of a transaction, in the words of the SDK."""
 
+NOTHING: Final[Row] = {}
+"""No row."""
+
 TOGETHER: Final = 99
 """Rows that can change together with one more, in one transaction."""
 
@@ -159,7 +162,7 @@ class Table:
     async def swap[Answer](
         self, partition: str, row: str, step: Callable[[Row | None], tuple[Row | None, Answer]]
     ) -> Answer:
-        """Changes one row by what is there: `step` says what to put there (None: leave it) and the answer.
+        """Changes one row by what is there: `step` says what to put there (None: leave it; NOTHING: drop it) and the answer.
 
         It is asked again when another writer was faster, so it has no effect of its own.
         """
@@ -174,6 +177,8 @@ class Table:
         """False if it changed since it was read."""
         from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 
+        if not new:  # as a transaction: alone, the SDK takes a row that has gone meanwhile for dropped
+            return await self.write([("delete", old, unless_changed(old))])
         with translating(_DOING):
             client = await self._client()
             try:
