@@ -1,0 +1,54 @@
+"""When traffic may move forward: windows and closed days of a policy, as a calendar would say."""
+
+from collections.abc import Iterator
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from shared.rollout.policy import Closed, Policy, Window
+
+_FORTNIGHT: Final = 15
+
+
+def open_at(policy: Policy, moment: datetime) -> bool:
+    """Whether the policy lets traffic move forward then."""
+    windows = policy.windows
+    return closed_at(policy, moment) is None and (not windows or any(_within(one, moment) for one in windows))
+
+
+def closed_at(policy: Policy, moment: datetime) -> Closed | None:
+    return next(
+        (one for one in policy.closed if one.first <= moment.astimezone(ZoneInfo(one.zone)).date() <= one.last), None
+    )
+
+
+def next_opening(policy: Policy, moment: datetime) -> datetime | None:
+    """The first moment from then on at which it is open; None when there is none."""
+    ends = [_local(one.last + timedelta(days=1), 0, one.zone) for one in policy.closed if one.last.year < MAXYEAR]
+    starts = [moment, *(end for end in ends if end > moment)]
+    # Windows come round every week: behind each of these moments the next one is near, or a closed time begins before it.
+    offers = [*starts, *(begin for start in starts for one in policy.windows for begin in _begins(one, start))]
+    return min((offer for offer in offers if open_at(policy, offer)), default=None)
+
+
+def _within(window: Window, moment: datetime) -> bool:
+    there = moment.astimezone(ZoneInfo(window.zone))
+    minute = there.hour * 60 + there.minute
+    if window.start < window.end:
+        return there.weekday() in window.days and window.start <= minute < window.end
+    # Over midnight: it belongs to the day on which it begins.
+    evening = there.weekday() in window.days and minute >= window.start
+    return evening or ((there.weekday() - 1) % 7 in window.days and minute < window.end)
+
+
+def _begins(window: Window, moment: datetime) -> Iterator[datetime]:
+    """When the window begins, over the fortnight behind `moment`."""
+    first = moment.astimezone(ZoneInfo(window.zone)).date()
+    for day in (first + timedelta(days=n) for n in range(_FORTNIGHT)):
+        begin = _local(day, window.start, window.zone)
+        if day.weekday() in window.days and begin > moment:
+            yield begin
+
+
+def _local(day: date, minute: int, zone: str) -> datetime:
+    return datetime.combine(day, time(minute // 60, minute % 60), ZoneInfo(zone)).astimezone(UTC)
