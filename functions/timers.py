@@ -1,4 +1,4 @@
-"""Schedules: retention."""
+"""Schedules: retention, and the registry's word on what is live."""
 
 import azure.functions as func
 
@@ -12,3 +12,10 @@ bp = func.Blueprint()
 async def on_retention(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
     service = host.service()
     await service.prune(service.world.clock())
+
+
+@bp.function_name("on_registry")
+@bp.timer_trigger(arg_name="timer", schedule="0 */15 * * * *", run_on_startup=False)
+async def on_registry(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """A version that a person rejected in the registry goes, and the last approved one comes back."""
+    await host.service().conductor.watch()

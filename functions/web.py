@@ -17,6 +17,22 @@ def mounted() -> func.AsgiMiddleware:
     return func.AsgiMiddleware(web.app(host.service))
 
 
+@bp.function_name("approve")
+@bp.route(route="approve/{*rest}", methods=["GET", "HEAD", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def approve(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The signed link is the key: whoever is asked reads it on a phone and has no other."""
+    answer: func.HttpResponse = await mounted().handle_async(req, context)
+    return answer
+
+
+@bp.function_name("static")
+@bp.route(route="static/{name}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+async def static(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """What that page looks like."""
+    answer: func.HttpResponse = await mounted().handle_async(req, context)
+    return answer
+
+
 @bp.function_name("web")
 @bp.route(route="{*route}", methods=["GET", "HEAD", "POST", "DELETE"])
 async def web_app(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:

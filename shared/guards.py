@@ -11,7 +11,7 @@ CAUSE_RULE: Final = "switchyard_rule"
 CAUSE_DEPTH: Final = "switchyard_depth"
 """Dot-free, so that Event Grid filters can address them (a key with a dot can't be)."""
 
-STARTS: Final = frozenset({"retrain", "resubmit", "dispatch"})
+STARTS: Final = frozenset({"retrain", "resubmit", "dispatch", "promote"})
 """Actions that make new events: only these can feed a loop."""
 
 DEPTH: Final = 3

@@ -3,23 +3,30 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from pydantic import ValidationError
 
-from shared import guards, messages
+from shared import book, guards, messages
 from shared.actions import Action, Channel, Context, Link, Params, discover
 from shared.errors import PermanentError, TemporaryError
-from shared.events import Event
-from shared.record import Attempt, EventRecord, Facts, Intent, IntentStatus, Lookup
+from shared.events import OWN, Event
+from shared.record import Attempt, EventRecord, Facts, Intent, IntentStatus, Lookup, WorkspaceRef
+from shared.rollout import links as approvals
 from shared.rules.load import Loaded
 from shared.settings import Settings
-from shared.world import Claim, WorkspaceRef, World
+from shared.world import Claim, World
 
 type Outcome = Literal["done", "later", "refused", "failed", "held", "ended before"]
 
 _WAITS: Final = (10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
+_ROLLOUTS: Final = 50
+"""Of the newest: among them a deployment may be our own."""
+
+_ECHO: Final = timedelta(hours=1)
+"""How long after a rollout's end its deployment may still be announced."""
+
 _PATIENCE: Final = 2
 """Tries that wait for a lookup which only decorates a message; then it goes out without."""
 
@@ -49,12 +56,16 @@ async def look_up(world: World, event: Event, facts: Facts, wanted: Sequence[Loo
         return facts
     known = {"metrics": facts.metrics, "job": facts.job}
     unknown = dict(facts.unknown)
-    if event.run is None or not (event.workspace and event.resource_group and event.subscription):
-        reason = "the event names no run" if event.run is None else "the event's source names no workspace"
+    if not (event.workspace and event.resource_group and event.subscription):
+        reason = "the event's source names no workspace"
         return Facts(facts.metrics, facts.job, unknown | dict.fromkeys(missing, reason))
     where = WorkspaceRef(event.subscription, event.resource_group, event.workspace)
+    try:
+        run = await _run(world, where, event)
+    except PermanentError as error:
+        return Facts(facts.metrics, facts.job, unknown | dict.fromkeys(missing, str(error)))
     ask = {"metrics": world.platform.metrics, "job": world.platform.job}
-    answers = await asyncio.gather(*(ask[name](where, event.run.id) for name in missing), return_exceptions=True)
+    answers = await asyncio.gather(*(ask[name](where, run) for name in missing), return_exceptions=True)
     for name, answer in zip(missing, answers, strict=True):
         if isinstance(answer, PermanentError):
             unknown[name] = str(answer)
@@ -65,11 +76,28 @@ async def look_up(world: World, event: Event, facts: Facts, wanted: Sequence[Loo
     return Facts(known["metrics"], known["job"], unknown)  # type: ignore[arg-type]
 
 
+async def _run(world: World, where: WorkspaceRef, event: Event) -> str:
+    """The event's run; of an event about a model, the run that made it. PermanentError when there is none."""
+    if event.run is not None:
+        return event.run.id
+    if event.model is None:
+        raise PermanentError("the event names no run")
+    origin = await world.serving.origin(where, event.model.name, event.model.version)
+    if origin is None or origin.run is None:
+        raise PermanentError(f"model {event.model.name}:{event.model.version} names no run that made it")
+    return origin.run
+
+
 def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
     """The next clicks: the run in the studio, the record in the console; of a notice about another event, that event."""
     event = record.event
     about = event.data.get("record") if event and event.type in {"ActionFailed", "EventRefused"} else None
     found = [Link("console", f"{settings.public_url}/events/{about or record.id}")]
+    if event and event.raw_type.startswith(f"{OWN}Rollout"):
+        return [
+            *_approval(settings, event),
+            Link("rollout", f"{settings.public_url}/rollouts/{event.data.get('rollout')}"),
+        ]
     if facts.job and facts.job.studio_url:
         return [Link("studio", facts.job.studio_url), *found]
     if event and event.workspace and event.subscription and event.resource_group:
@@ -81,6 +109,16 @@ def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
         if page:
             found.insert(0, Link("studio", f"{settings.studio}{page}?wsid={place}"))
     return found
+
+
+def _approval(settings: Settings, event: Event) -> list[Link]:
+    """Where a question is answered. Whoever has this link may answer, once: it is made for the message and kept nowhere."""
+    ask, rollout, until = event.data.get("ask"), event.data.get("rollout"), event.data.get("until")
+    if not (settings.signing_key and isinstance(ask, int) and isinstance(rollout, str) and isinstance(until, str)):
+        return []
+    ends, to = datetime.fromisoformat(until), str(event.data.get("ask_of"))
+    token = approvals.token(settings.signing_key, rollout=rollout, ask=ask, until=ends, to=to)
+    return [Link("approve", f"{settings.public_url}/approve/{token}")]
 
 
 def _studio_page(event: Event) -> str | None:
@@ -144,14 +182,23 @@ class Performer:
         if action is None:
             note = f"this version has no action {intent.action!r}: replay the event to decide it anew"
             return await self._end(claim, "refused", began, note)
-        held = guards.hold(intent, event)
+        held = guards.hold(intent, event) or await self._own(intent, event)
         if held:
             return await self._end(claim, "held", began, held)
         twice = not action.idempotent and (claim.interrupted or claim.record.maybe_twice)
         try:
             params, facts = await self._params(intent, claim.event, action, attempt)
             again = claim.interrupted or any(earlier.uncertain for earlier in claim.record.attempts)
-            context = Context(intent.key, world, guards.cause(intent, event), event, facts, again)
+            context = Context(
+                intent.key,
+                world,
+                guards.cause(intent, event),
+                event,
+                facts,
+                again,
+                self.loaded.policies,
+                self.loaded.version,
+            )
             result = await action.run(params, context)
         except TemporaryError as error:
             twice = twice or (error.sent and not action.idempotent)
@@ -162,6 +209,16 @@ class Performer:
             twice = result.maybe_twice
         await world.store.settle(intent.key, "done", Attempt(began, "done"), result, maybe_twice=twice)
         return Performed("done", claim, result.said)
+
+    async def _own(self, intent: Intent, event: Event) -> str | None:
+        """Why nothing is started because of a deployment that is a rollout of ours: that has its own way on."""
+        if event.type != "ModelDeployed" or event.endpoint is None or intent.action not in guards.STARTS:
+            return None
+        for _, head in await book.heads(self.world.shelf, limit=_ROLLOUTS):
+            ours = head.endpoint == event.endpoint.name and f"{head.model}:{head.version}" in event.endpoint.models
+            if ours and head.began <= event.time <= (head.ended or event.time) + _ECHO:
+                return f"held: this deployment is our own rollout {head.id}, which starts nothing by itself"
+        return None
 
     async def _params(
         self, intent: Intent, record: EventRecord, action: Action[Params], attempt: int

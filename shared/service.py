@@ -13,10 +13,12 @@ from typing import Final
 import msgspec
 
 from shared import wire
+from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, TemporaryError
 from shared.events import OWN, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
 from shared.record import Decision, EventRecord, EventStatus, Facts
+from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import plan
 from shared.settings import Settings, read_folder
@@ -51,16 +53,27 @@ def _silent(_: Told) -> None:
 
 
 class Service:
-    def __init__(self, world: World, settings: Settings, loaded: Loaded, *, listener: Listener = _silent) -> None:
+    def __init__(
+        self,
+        world: World,
+        settings: Settings,
+        loaded: Loaded,
+        *,
+        listener: Listener = _silent,
+        on_step: OnStep | None = None,
+    ) -> None:
         self.world = world
         self.settings = settings
         self.loaded = loaded
         self.inbox = False
         self._listener = listener
+        self.conductor = Conductor(world, on_step)
 
     @classmethod
-    def of(cls, world: World, settings: Settings, *, listener: Listener = _silent) -> "Service":
-        return cls(world, settings, load_texts(read_folder(Path(settings.config))), listener=listener)
+    def of(
+        cls, world: World, settings: Settings, *, listener: Listener = _silent, on_step: OnStep | None = None
+    ) -> "Service":
+        return cls(world, settings, load_texts(read_folder(Path(settings.config))), listener=listener, on_step=on_step)
 
     async def on_message(self, text: str | bytes) -> None:
         """One message off the queue. When this returns it is dealt with for good, or on the queue again for later; raises
@@ -256,6 +269,10 @@ class Service:
         intents = (await self.world.store.intents([found.id]))[found.id]
         await self.world.store.reopen(found.id, [one.intent.key for one in intents if one.status != "done"])
         await self.world.queue.put([wire.dump(wire.Decide(found.id, afresh=True))])
+
+    async def say(self, rollout: str, verb: Verb, by: str, reason: str, via: str, ask: int | None = None) -> None:  # noqa: PLR0917 (as Conductor.say)
+        """A person's word to a rollout. Raises PermanentError when it can't be heard."""
+        await self.conductor.say(rollout, verb, by, reason, via, ask)
 
     async def prune(self, now: datetime) -> int:
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)

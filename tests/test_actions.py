@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from shared import book
 from shared.actions import Action, Channel, Context, Fact, Link, Note, Params, discover
 from shared.errors import PermanentError, TemporaryError
 from shared.events import Drift, Event, Model, Run
 from shared.messages import fill
 from shared.record import Facts, Result
+from shared.rollout.policy import Policy
 from tests.world import START, Outside
 
 DOC = Path(__file__).parent.parent / "docs" / "actions.md"
@@ -39,11 +41,15 @@ NOTE = Note(
 )
 ACTIONS = sorted(discover().items())
 each_action = pytest.mark.parametrize(("name", "action"), ACTIONS, ids=[name for name, _ in ACTIONS])
+FAR = [(name, action) for name, action in ACTIONS if name != "promote"]
+each_far_action = pytest.mark.parametrize(("name", "action"), FAR, ids=[name for name, _ in FAR])
+"""Promotion begins with ourselves: what it does far away is the rollout's, and tested there."""
 
 
 def context(outside: Outside, *, again: bool = False, event: Event = EVENT, key: str = KEY) -> Context:
     cause = {"switchyard_event": event.record, "switchyard_rule": "fraud-drift", "switchyard_depth": "1"}
-    return Context(key, outside.world, cause, event, Facts(), again)
+    policies = {"fraud-online": Policy("fraud-online", "fraud-online")}
+    return Context(key, outside.world, cause, event, Facts(), again, policies)
 
 
 def ready(action: Action[Params]) -> Params:
@@ -68,10 +74,19 @@ def keys_sent(outside: Outside) -> list[str]:
 
 
 def test_every_file_of_the_folder_is_an_action():
-    assert [name for name, _ in ACTIONS] == ["dispatch", "email", "resubmit", "retrain", "sms", "teams", "webhook"]
+    assert [name for name, _ in ACTIONS] == [
+        "dispatch",
+        "email",
+        "promote",
+        "resubmit",
+        "retrain",
+        "sms",
+        "teams",
+        "webhook",
+    ]
 
 
-@each_action
+@each_far_action
 async def test_its_example_runs_and_says_what_it_did(name: str, action: Action[Params]):
     outside = Outside()
     result = await run(action, outside)
@@ -79,7 +94,7 @@ async def test_its_example_runs_and_says_what_it_did(name: str, action: Action[P
     assert keys_sent(outside) == [KEY]
 
 
-@each_action
+@each_far_action
 async def test_a_repetition_carries_the_same_key(name: str, action: Action[Params]):
     outside = Outside()
     await run(action, outside)
@@ -87,7 +102,7 @@ async def test_a_repetition_carries_the_same_key(name: str, action: Action[Param
     assert keys_sent(outside) == [KEY, KEY]
 
 
-@each_action
+@each_far_action
 async def test_a_busy_far_side_means_later_and_when(name: str, action: Action[Params]):
     outside = Outside()
     outside.fail(503, retry_after=7)
@@ -96,7 +111,7 @@ async def test_a_busy_far_side_means_later_and_when(name: str, action: Action[Pa
     assert caught.value.retry_after == 7
 
 
-@each_action
+@each_far_action
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
 async def test_a_refusal_is_for_good(name: str, action: Action[Params], status: int):
     outside = Outside()
@@ -105,7 +120,7 @@ async def test_a_refusal_is_for_good(name: str, action: Action[Params], status: 
         await run(action, outside)
 
 
-@each_action
+@each_far_action
 async def test_no_secret_is_ever_said(name: str, action: Action[Params]):
     outside = Outside()
     result = await run(action, outside)
@@ -126,7 +141,7 @@ async def test_a_setting_that_is_missing_is_named(name: str):
         await action.run(params, context(Outside()))
 
 
-@each_action
+@each_far_action
 async def test_a_key_of_any_letters_goes_through(name: str, action: Action[Params]):
     """Rules are named in Japanese too; headers and job names take letters of ASCII only."""
     outside = Outside()
@@ -166,3 +181,26 @@ def _plain(block: str) -> object:
     value = YAML(typ="safe", pure=True).load(block)
     assert isinstance(value, Mapping)
     return dict(value)
+
+
+async def test_promoting_twice_under_one_key_begins_one_rollout():
+    outside, action = Outside(), discover()["promote"]
+    first = await action.run(ready(action), context(outside))
+    outside.clock.advance(90)
+    again = await action.run(ready(action), context(outside, again=True))
+    assert (first.said, again.said) == (
+        "began the rollout of fraud:7 to fraud-online by policy fraud-online",
+        "the rollout of fraud:7 to fraud-online by policy fraud-online was begun by an earlier try",
+    )
+    ((_, head),) = await book.heads(outside.shelf)
+    assert first.values["rollout"] == again.values["rollout"] == head.id
+    kept = await book.rollout(outside.shelf, head.id)
+    assert kept is not None
+    assert (kept.model, kept.version, kept.at, kept.tags["switchyard_depth"]) == ("fraud", "7", START, "1")
+
+
+async def test_promoting_by_a_policy_that_is_not_there_names_those_that_are():
+    action = discover()["promote"]
+    params = ready(action).model_copy(update={"policy": "fraud-onlin"})
+    with pytest.raises(PermanentError, match="no rollout policy 'fraud-onlin' in force; known: fraud-online"):
+        await action.run(params, context(Outside()))

@@ -60,7 +60,7 @@ async def test_an_event_that_no_rule_wants_is_on_record_all_the_same(station, ou
     await station.send(run_event("e1", runTags={"team": "nobody"}))
     await station.work()
     record = await station.record("e1")
-    assert (record.status, record.decision.verdicts, record.decision.considered) == ("decided", (), 4)
+    assert (record.status, record.decision.verdicts, record.decision.considered) == ("decided", (), 3)
     assert outside.http.sent == []
 
 

@@ -2,7 +2,7 @@
 
 import pkgutil
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Literal
@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from shared.events import Event
 from shared.record import Facts, Result
+from shared.rollout.policy import Policy
 from shared.world import World
 
 type SecretName = Annotated[str, StringConstraints(pattern=r"^\$\{[A-Z][A-Z0-9_]*\}$")]
@@ -73,6 +74,9 @@ class Context:
     event: Event
     facts: Facts
     again: bool = False
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    """Rollout policies in force, by name; `config`: the version of the configuration that they are of."""
+    config: str = ""
 
 
 @dataclass(frozen=True)

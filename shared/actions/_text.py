@@ -7,7 +7,7 @@ from typing import Final
 from shared.actions import Channel, Note
 from shared.errors import PermanentError
 from shared.events import Event
-from shared.world import WorkspaceRef
+from shared.record import WorkspaceRef
 
 TWICE: Final = "may have been sent twice"
 

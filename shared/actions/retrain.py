@@ -4,8 +4,8 @@ from pydantic import Field
 
 from shared.actions import Action, Context, Params
 from shared.actions._text import clip, name_of, place_of
-from shared.record import Result
-from shared.world import PipelineJob, WorkspaceRef
+from shared.record import Result, WorkspaceRef
+from shared.world import PipelineJob
 
 type Input = str | bool | int | float
 
