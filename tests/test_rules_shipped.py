@@ -66,7 +66,32 @@ FAILED = Run("r", status="Failed")
         (
             event("ModelRegistered", model=Model("fraud", "13"), tags={"stage": "candidate", "team": "fraud"}),
             Facts(),
-            {"fraud-model-candidate": ["dispatch", "teams", "email"]},
+            {"fraud-model-candidate (promote fraud-online)": ["promote"], "fraud-model-candidate": ["teams", "email"]},
+        ),
+        (
+            event("ModelRegistered", model=Model("fraud-scorer", "2"), tags={"stage": "candidate"}),
+            Facts(),
+            {"fraud-model-candidate": ["teams", "email"]},
+        ),
+        (
+            event("ModelRegistered", model=Model("fraud", "14"), tags={"stage": "dev"}),
+            Facts(),
+            {"fraud-model-to-try": ["dispatch"]},
+        ),
+        (
+            event("ModelRegistered", model=Model("churn", "4"), tags={"stage": "candidate"}),
+            Facts(),
+            {"churn-model-candidate (promote churn-batch)": ["promote"]},
+        ),
+        (
+            event("RolloutWaiting", data={"policy": "fraud-online", "ask_of": "ml-leads"}),
+            Facts(),
+            {"(rollout fraud-online asks ml-leads)": ["teams", "email"]},
+        ),
+        (
+            event("RolloutRolledBack", data={"policy": "fraud-online"}),
+            Facts(),
+            {"(rollout fraud-online)": ["teams", "email"], "platform-rollout-rolled-back": ["teams", "email"]},
         ),
         (event("ModelRegistered", model=Model("fraud", "13"), tags={"stage": "test"}), Facts(), {}),
         (

@@ -1,9 +1,17 @@
-"""`switchyard check`: every problem of a configuration folder as `file:line:column: message`, then one line that sums up."""
+"""`switchyard check`: every problem of a configuration folder as `file:line:column: message`, then one line that sums up;
+without problems, what to expect of each rollout policy.
+"""
 
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from shared.cli.given import FailedError
+
+if TYPE_CHECKING:
+    from shared.rollout.policy import Policy
+    from shared.rules.load import Loaded
 
 
 def run(arguments: Namespace) -> int:
@@ -15,14 +23,50 @@ def run(arguments: Namespace) -> int:
     loaded = load_texts(read_folder(arguments.config))
     for problem in sorted(loaded.problems):
         print(replace(problem, file=str(arguments.config / problem.file)))
-    rules = f"{len(loaded.rules)} {'rule' if len(loaded.rules) == 1 else 'rules'}"
+    counted = _count(len(loaded.rules), "rule", "rules")
+    if loaded.policies:
+        counted += f" and {_count(len(loaded.policies), 'rollout policy', 'rollout policies')}"
     if not loaded.problems:
-        print(f"{arguments.config}: {rules}, no problems (version {loaded.version})")
+        for policy in loaded.policies.values():
+            print("\n".join(_told(policy, loaded)))
+        print(f"{arguments.config}: {counted}, no problems (version {loaded.version})")
         return 0
-    files = len({problem.file for problem in loaded.problems})
-    wrong = len(loaded.problems)
-    print(
-        f"{arguments.config}: {wrong} {'problem' if wrong == 1 else 'problems'} in {files} {'file' if files == 1 else 'files'};"
-        f" {rules} would be in force"
-    )
+    files = _count(len({problem.file for problem in loaded.problems}), "file", "files")
+    wrong = _count(len(loaded.problems), "problem", "problems")
+    print(f"{arguments.config}: {wrong} in {files}; {counted} would be in force")
     return 1
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
+
+
+def _told(policy: "Policy", loaded: "Loaded") -> Iterator[str]:
+    from shared.rollout.times import times
+    from shared.rules.policies import spoken
+
+    took = times(policy)
+    promotion, rollback = (" to ".join(map(spoken, both)) for both in (took.promotion, took.rollback))
+    yield f"{policy.name}: a promotion takes {promotion}, a rollback {rollback}"
+    if took.besides:
+        yield f"  on top of the longest, without a bound: {'; '.join(took.besides)}"
+    budget = _budget(policy)
+    if budget:
+        yield f"  {budget}"
+    steps = (step for rule in loaded.rules.rules for step in rule.steps if step.action == "promote")
+    if not any(step.params["policy"] == policy.name for step in steps):
+        yield f"  no rule promotes with {policy.name}: write '- promote: {policy.name}' under 'do' of a rule"
+
+
+def _budget(policy: "Policy") -> str:
+    """How often a healthy canary is rolled back, by its statistical gates; ceilings are no statistics."""
+    from shared.rollout.policy import CeilingGate
+
+    alphas = [gate.alpha for gate in policy.gates if not isinstance(gate, CeilingGate)]
+    if not alphas:
+        return ""
+    shares = [alpha / len(alphas) for alpha in alphas]
+    each = f"{100 * shares[0]:.3g} %{' each' if len(shares) > 1 else ''}"
+    judged = each if len(set(shares)) == 1 else ", ".join(f"{100 * one:.3g} %" for one in shares)
+    gates = _count(len(alphas), "gate", "gates")
+    return f"a healthy canary is rolled back with at most {100 * sum(shares):.3g} % probability: {gates}, judged at {judged}"

@@ -23,7 +23,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
     """One stands for a list of one."""
     return value if isinstance(value, list | tuple) else (value,)
 
@@ -45,12 +45,13 @@ def _source(text: str) -> str:
 
 
 type _Urls = Annotated[
-    tuple[SecretName, ...], BeforeValidator(_listed, json_schema_input_type=SecretName | list[SecretName])
+    tuple[SecretName, ...], BeforeValidator(listed, json_schema_input_type=SecretName | list[SecretName])
 ]
 type _Addresses = Annotated[
-    tuple[Address, ...], BeforeValidator(_listed, json_schema_input_type=Address | list[Address])
+    tuple[Address, ...], BeforeValidator(listed, json_schema_input_type=Address | list[Address])
 ]
-type _Numbers = Annotated[tuple[Number, ...], BeforeValidator(_listed, json_schema_input_type=Number | list[Number])]
+type _Numbers = Annotated[tuple[Number, ...], BeforeValidator(listed, json_schema_input_type=Number | list[Number])]
+type Zone = Annotated[str, AfterValidator(_zone)]
 type _Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -85,7 +86,7 @@ class Pipeline(_Strict):
 
 class Defaults(_Strict):
     language: Language = Field(default="en", description="Of messages, where a receiver has none.")
-    time_zone: Annotated[str, AfterValidator(_zone)] = Field(default="UTC", description="Of times in messages.")
+    time_zone: Zone = Field(default="UTC", description="Of times in messages.")
     tell: str | None = Field(
         default=None, description="The receiver that is told of failed actions and of events that could not be read."
     )

@@ -18,12 +18,15 @@ _ORDER: Final[dict[Outcome, int]] = {"matched": 0, "undecided": 1, "stopped": 2,
 
 @dataclass(frozen=True)
 class Explained:
-    """One line of a rule, with its place. `state`: it held, failed, or waits for a lookup."""
+    """One line of a rule, with its place: in its own file, or in that of the policy which it promotes with. `state`: it
+    held, failed, or waits for a lookup.
+    """
 
     checked: Checked
     line: int
     column: int
     state: Literal["held", "failed", "waits"]
+    file: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def _lines(rule: Rule, event: Event, facts: Facts) -> tuple[tuple[Explained, ...
         code = condition.judge(event, facts)
         waits |= code & WAITING
         state: Literal["held", "failed", "waits"] = "held" if code == YES else "waits" if code & WAITING else "failed"
-        lines.append(Explained(condition.check(event, facts), condition.line, condition.column, state))
+        lines.append(Explained(condition.check(event, facts), condition.line, condition.column, state, condition.file))
     return tuple(lines), NEEDS[waits]
 
 
@@ -96,7 +99,8 @@ def _paragraph(one: Explanation) -> str:
     width = max((len(_expected(line.checked)) for line in one.lines), default=0)
     width = min(width, 48)
     for line in one.lines:
-        place = f"  line {line.line}" if line.state != "held" else ""
+        place = f"line {line.line}" if line.file == one.file else f"{line.file}:{line.line}"
+        place = f"  {place}" if line.state != "held" else ""
         rows.append(f"  {_MARKS[line.state]} {_expected(line.checked):<{width}}  {_actual(line)}{place}".rstrip())
     if not one.lines:
         rows.append("  ✓ every event of its type: it has no conditions")
@@ -132,6 +136,6 @@ def _actual(line: Explained) -> str:
 
 def _target(intent: Intent) -> str:
     """What tells one effect from another, in a few words."""
-    names = ("url", "to", "github", "source", "workflow", "event_type", "limit")
+    names = ("policy", "url", "to", "github", "source", "workflow", "event_type", "limit")
     said = [intent.params[name] for name in names if name in intent.params]
     return ", ".join(", ".join(map(str, one)) if isinstance(one, list) else str(one) for one in said)

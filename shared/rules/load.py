@@ -5,24 +5,35 @@ A rule file with a mistake is refused alone. Nothing that people write makes thi
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import PurePosixPath
-from typing import Final, Literal
+from typing import Final
+
+import msgspec
 
 from shared import messages
 from shared.actions import discover
 from shared.errors import Problem
 from shared.events import AZURE_ML, OWN, TYPES
-from shared.rules import match, paths
+from shared.rollout.policy import Policy
+from shared.rules.block import read_block
 from shared.rules.config import FILE, Config, read_config
+from shared.rules.match import Condition
 from shared.rules.plan import Rule, Rules
+from shared.rules.policies import read_policy
 from shared.rules.report import Report
-from shared.rules.steps import Known, read_steps
+from shared.rules.steps import MODEL, Known, read_steps
 from shared.rules.tree import Node, Place, nearest, read
 
 TELL: Final = "(tell)"
 """The implicit last rule: the receiver of `defaults.tell` hears of failed actions and refused events."""
+
+ORPHANS: Final = "(rollouts)"
+"""The implicit rule before it: a rollout goes on when its policy is gone, and somebody has to hear of it."""
+
+_ENDS: Final = ("RolloutCompleted", "RolloutRolledBack", "RolloutStuck")
+_ASKS: Final = ("RolloutWaiting",)
 
 _RULE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _KEYS: Final = ("name", "event", "match", "do", "stop", "enabled")
@@ -45,6 +56,7 @@ class Loaded:
     problems: tuple[Problem, ...]
     rejected_files: tuple[str, ...]
     version: str
+    policies: Mapping[str, Policy] = field(default_factory=dict)
 
 
 def load_texts(files: Mapping[str, str]) -> Loaded:
@@ -78,14 +90,39 @@ def load_texts(files: Mapping[str, str]) -> Loaded:
             templates[PurePosixPath(file).stem] = template
         problems += report.problems
 
-    rules = _Rules(Known(config, discover(), frozenset({*templates, *messages.builtin_names()}), declared))
+    known = Known(config, discover(), frozenset({*templates, *messages.builtin_names()}), declared)
+    policies: dict[str, Policy] = {}
+    candidates: dict[str, tuple[Condition, ...]] = {}
+    declared["rollouts"] = {PurePosixPath(file).stem: f"{file}:1:1" for file in _under("rollouts/", files)}
+    for file in _under("rollouts/", files):
+        node, report = _read(file, files)
+        found = read_policy(node, report, known, files)
+        if found is not None:
+            policies[found[0].name], candidates[found[0].name] = found
+        else:
+            rejected.append(file)
+        problems += report.problems
+
+    rules = _Rules(replace(known, policies=policies), candidates)
     for file in _under("rules/", files):
         rules.file(*_read(file, files))
     problems += rules.problems
     rejected += rules.rejected
-    in_force = [*rules.in_force, *_tell(rules.known, main[0])]
+    told = _Told(rules.known, main[0])
+    # A `stop` may silence what people wrote, never a question that a rollout waits for.
+    in_force = [
+        *(rule for policy in policies.values() for rule in told.of(policy)),
+        *rules.in_force,
+        *told.last(policies),
+    ]
     return Loaded(
-        Rules(in_force, version), config, templates, tuple(sorted(problems)), tuple(sorted(rejected)), version
+        Rules(in_force, version),
+        config,
+        templates,
+        tuple(sorted(problems)),
+        tuple(sorted(rejected)),
+        version,
+        policies,
     )
 
 
@@ -107,22 +144,69 @@ def _template(node: Node | None, report: Report) -> object:
     return report.model(messages.Template, node.plain(), node, lenient=frozenset())
 
 
-def _tell(known: Known, main: Node | None) -> list[Rule]:
-    receiver = known.config.defaults.tell
-    if receiver is None or main is None:
-        return []
-    at = main.place(("defaults", "tell"), key=True)
-    node, _ = read(FILE, f"- notify: {receiver!r}")
+class _Told:
+    """The rules that nobody writes: who hears of rollouts, of failed actions and of refused events."""
+
+    def __init__(self, known: Known, main: Node | None) -> None:
+        self._known = known
+        self._tell = (known.config.defaults.tell,) if known.config.defaults.tell else ()
+        self._at = main.place(("defaults", "tell"), key=True) if main else Place(1, 1)
+
+    def of(self, policy: Policy) -> list[Rule]:
+        """Of a policy's rollouts: how they end, and each question for whom it asks. One for somebody whom the policy does not
+        name any more goes where those without a receiver go.
+        """
+        name, file = policy.name, f"rollouts/{policy.name}.yaml"
+        told = policy.notify or self._tell
+        asked = sorted({one.by for one in (policy.approve, *(stage.approve for stage in policy.stages)) if one})
+        mine = {"data.policy": f"= {name}"}
+        others = {"not": {"data.ask_of": [f"= {one}" for one in asked]}} if asked else {}
+        return [
+            self._rule(f"(rollout {name})", file, _ENDS, told, mine),
+            *(
+                self._rule(f"(rollout {name} asks {one})", file, _ASKS, [one], {**mine, "data.ask_of": f"= {one}"})
+                for one in asked
+            ),
+            self._rule(f"(rollout {name} asks)", file, _ASKS, told, {**mine, **others}),
+        ]
+
+    def last(self, policies: Mapping[str, Policy]) -> list[Rule]:
+        if not self._tell:
+            return []
+        gone = {"not": {"data.policy": [f"= {name}" for name in policies]}} if policies else {}
+        return [
+            self._rule(ORPHANS, FILE, (*_ENDS, *_ASKS), self._tell, gone),
+            self._rule(TELL, FILE, ("ActionFailed", "EventRefused"), self._tell, {}),
+        ]
+
+    def _rule(
+        self, name: str, file: str, events: tuple[str, ...], told: Sequence[str], lines: Mapping[str, object]
+    ) -> Rule:
+        steps, block = (_node(file, value) for value in ([{"notify": one} for one in told], lines))
+        at, report = self._at if file == FILE else Place(1, 1), Report(file)
+        return Rule(
+            name,
+            file,
+            *at,
+            events,
+            read_block(block, report) if lines else (),
+            read_steps(steps, self._known, report),
+        )
+
+
+def _node(file: str, value: object) -> Node:
+    """As if it stood there: JSON is YAML."""
+    node, _ = read(file, msgspec.json.encode(value).decode())
     assert node is not None
-    steps = read_steps(node, known, Report(FILE))
-    return [Rule(TELL, FILE, *at, ("ActionFailed", "EventRefused"), (), steps)]
+    return node
 
 
 class _Rules:
     """Rules of one file after the other: names are unique across all of them."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: Known, candidates: Mapping[str, tuple[Condition, ...]]) -> None:
         self.known = known
+        self._candidates = candidates
         self.in_force: list[Rule] = []
         self.problems: list[Problem] = []
         self.rejected: list[str] = []
@@ -145,7 +229,7 @@ class _Rules:
         if report.problems:
             self.rejected.append(report.file)
         else:
-            self.in_force += rules
+            self.in_force += [part for rule in rules for part in self._parts(rule)]
 
     def _rule(self, node: Node, report: Report) -> list[Rule]:
         """The rule, if it is enabled."""
@@ -167,11 +251,30 @@ class _Rules:
             line=node.at.line,
             column=node.at.column,
             events=_events(items["event"], report) if "event" in items else (),
-            conditions=_block(items["match"], report) if "match" in items else (),
+            conditions=read_block(items["match"], report) if "match" in items else (),
             steps=read_steps(items["do"], self.known, report) if "do" in items else (),
             stop=report.truth(items.get("stop"), "stop", default=False),
         )
+        _promotes(items.get("do"), rule, report)
         return [rule] if report.truth(items.get("enabled"), "enabled", default=True) else []
+
+    def _parts(self, rule: Rule) -> list[Rule]:
+        """The rule as it is decided: a registered model is promoted when it is a candidate of the policy too; the other steps
+        do not depend on that.
+        """
+        numbered = list(enumerate(rule.steps, 1))
+        asked = [(n, step) for n, step in numbered if step.action == "promote" and MODEL.items() <= step.params.items()]
+        rest = [(n, step) for n, step in numbered if (n, step) not in asked]
+        parts = []
+        for n, step in asked:
+            policy = str(step.params["policy"])
+            conditions = (*rule.conditions, *self._candidates[policy])
+            name = f"{rule.name} (promote {policy})"
+            parts.append(replace(rule, name=name, conditions=conditions, steps=(step,), numbers=(n,), stop=False))
+        if rest or rule.stop:
+            numbers = tuple(n for n, _ in rest)
+            parts.append(replace(rule, steps=tuple(step for _, step in rest), numbers=numbers))
+        return parts
 
     def _name(self, node: Node, report: Report) -> str:
         name = report.text(node, "the rule's name")
@@ -185,6 +288,23 @@ class _Rules:
         if first != here:
             report.say(node.at, f"rule name {name!r} is taken: it stands in {first} already")
         return name
+
+
+def _promotes(node: Node | None, rule: Rule, report: Report) -> None:
+    """What only the whole rule can tell of its `promote` steps."""
+    seen: set[str] = set()
+    for entry in node.list if node else ():
+        name = entry.items.get("promote")
+        if name is None:
+            continue
+        other = next((event for event in rule.events if event != "ModelRegistered"), None)
+        if other and "model" not in entry.items:
+            said = f"'promote' takes the model that was registered, and {other} registers none: name it by 'model' and 'version' beside"
+            report.say(entry.keys["promote"], said)
+        if isinstance(name.value, str):
+            if name.value in seen:
+                report.say(name.at, f"policy {name.value!r} stands in this rule already")
+            seen.add(name.value)
 
 
 def _events(node: Node, report: Report) -> tuple[str, ...]:
@@ -206,50 +326,6 @@ def _events(node: Node, report: Report) -> tuple[str, ...]:
             report.say(entry.at, f"event type {name!r} is named twice")
         found.append(name)
     return tuple(found)
-
-
-def _block(node: Node, report: Report) -> tuple[match.Condition, ...]:
-    """The lines of a block: all of them have to hold."""
-    if not report.mapping(node, "lines such as 'workspace: prod'"):
-        return ()
-    if not node.items:
-        report.say(node.at, "an empty block: expected at least one line, or leave it out")
-    found: list[match.Condition] = []
-    for name, value in node.items.items():
-        at = node.keys[name]
-        if name in {"any", "not"}:
-            blocks = report.entries(value, "blocks ('- FIELD: value')") if name == "any" else [value]
-            conditions = [_block(one, report) for one in blocks]
-            kind: Literal["any", "not"] = "any" if name == "any" else "not"
-            if conditions and all(conditions):
-                found.append(match.block(kind, conditions, at))
-            continue
-        path = paths.find(name)
-        if isinstance(path, str):
-            report.say(at, path)
-            continue
-        tests = _tests(path, value, report)
-        if tests:
-            found.append(match.line(path, match.either(tests), at))
-    return tuple(found)
-
-
-def _tests(path: paths.Path, node: Node, report: Report) -> list[match.Test]:
-    if isinstance(node.value, dict):
-        inner = next(iter(node.value), "NAME")
-        report.say(node.at, f"expected a value, found a mapping; write the whole field: '{path.name}.{inner}: value'")
-        return []
-    entries = report.entries(node, "values") if isinstance(node.value, list) else [node]
-    found = []
-    for entry in entries:
-        if isinstance(entry.value, dict | list):
-            report.say(entry.at, f"expected a value in the list, found {entry.kind}")
-            continue
-        try:
-            found.append(match.test_of(entry.value, path))
-        except match.OperatorError as error:
-            report.say(entry.at, str(error))
-    return found
 
 
 def _unreachable(rules: Sequence[Rule], report: Report) -> None:

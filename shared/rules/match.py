@@ -241,6 +241,7 @@ class Line:
     column: int
     judge: Judge
     settled: Mapping[object, Checked]
+    file: str
 
     @property
     def text(self) -> str:
@@ -268,6 +269,7 @@ class Block:
     line: int
     column: int
     judge: Judge
+    file: str
 
     @property
     def text(self) -> str:
@@ -284,16 +286,17 @@ class Block:
 type Condition = Line | Block
 
 
-def line(path: Path, test: Test, at: tuple[int, int]) -> Line:
+def line(path: Path, test: Test, at: tuple[int, int], file: str) -> Line:
     settled: dict[object, Checked] = {
         text: Checked(path.name, test.text, text, present=True, held=True) for text in test.texts
     }
-    return Line(path, test, *at, _line_judge(path, test), settled if path.exact else {})
+    return Line(path, test, *at, _line_judge(path, test), settled if path.exact else {}, file)
 
 
-def block(kind: Literal["any", "not"], blocks: Sequence[Sequence[Condition]], at: tuple[int, int]) -> Block:
+def block(kind: Literal["any", "not"], blocks: Sequence[Sequence[Condition]], at: tuple[int, int], file: str) -> Block:
     judges = tuple(every(tuple(condition.judge for condition in one)) for one in blocks)
-    return Block(kind, tuple(tuple(one) for one in blocks), *at, some(judges) if kind == "any" else negated(judges[0]))
+    judge = some(judges) if kind == "any" else negated(judges[0])
+    return Block(kind, tuple(tuple(one) for one in blocks), *at, judge, file)
 
 
 def every(judges: Sequence[Judge]) -> Judge:

@@ -1,6 +1,6 @@
 """The fields of an event by the paths that rules write, and how each is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -82,8 +82,11 @@ def _time(event: Event, _: Facts) -> object:
 
 
 def _unknown(lookup: Lookup, event: Event, facts: Facts) -> Gap | None:
-    """What to say of a lookup that has no answer: ask, or why it has none. None: there is nothing to look up."""
-    if event.run is None:
+    """What to say of a lookup that has no answer: ask, or why it has none. None: there is nothing to look up.
+
+    Of a registered model, the run that made it is asked about.
+    """
+    if event.run is None and (event.model is None or event.type != "ModelRegistered"):
         return None
     return Gap(lookup, asked=True, reason=facts.unknown[lookup]) if lookup in facts.unknown else _ASK[lookup]
 
@@ -159,8 +162,8 @@ def _fixed() -> dict[str, Path]:
 FIXED: Final[Mapping[str, Path]] = _fixed()
 
 
-def find(name: str) -> Path | str:
-    """The path of this name, or why there is none, with the nearest known one."""
+def find(name: str, also: Iterable[str] = ()) -> Path | str:
+    """The path of this name, or why there is none, with the nearest known one. `also`: what else may be written here."""
     if name in FIXED:
         return FIXED[name]
     head, _, rest = name.partition(".")
@@ -176,4 +179,4 @@ def find(name: str) -> Path | str:
         return f"unknown field {name!r}: expected {head}.NAME, with {OPEN[head]}"
     if head in _PARTS or head == "job":
         return f"unknown field {name!r}{nearest(name, [one for one in FIXED if one.startswith(f'{head}.')])}"
-    return f"unknown field {name!r}{nearest(name, [*FIXED, *(f'{one}.NAME' for one in OPEN)])}"
+    return f"unknown field {name!r}{nearest(name, [*FIXED, *also, *(f'{one}.NAME' for one in OPEN)])}"

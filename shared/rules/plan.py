@@ -5,6 +5,7 @@ whose key is those texts. One event costs one look into each table, however many
 beyond that is judged by its closures.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -19,6 +20,8 @@ from shared.rules.paths import Getter
 _WIDEST: Final = 256
 """Index keys one rule may take; a rule with longer lists is indexed by its other fields."""
 
+_UNFIT: Final = re.compile("[^A-Za-z0-9-]")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -30,7 +33,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule in force. `line` and `column`: where it stands. Its conditions all have to hold."""
+    """A rule in force. `line` and `column`: where it stands. Its conditions all have to hold. `numbers`: of
+    its steps, where it is one part of a written rule; else they are counted.
+    """
 
     name: str
     file: str
@@ -40,11 +45,17 @@ class Rule:
     conditions: tuple[Condition, ...]
     steps: tuple[Step, ...]
     stop: bool = False
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def implicit(self) -> bool:
+        """Nobody wrote it: its name stands in brackets."""
+        return self.name.startswith("(")
 
     @property
     def slug(self) -> str:
-        """Its part of an intent's key. The implicit rule's name in brackets cannot stand in a job name."""
-        return f"_{self.name[1:-1]}" if self.name.startswith("(") else self.name
+        """Its part of an intent's key, which has to fit into a job name: of a part, the name of the rule as written."""
+        return f"_{_UNFIT.sub('-', self.name[1:-1])}" if self.implicit else self.name.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +86,11 @@ class Rules:
         self.rules: Final = tuple(rules)
         self.version: Final = version
         self._index: Final = _indexed(self.rules)
+        self._written: Final = len({(rule.file, rule.line, rule.column) for rule in self.rules if not rule.implicit})
 
     def __len__(self) -> int:
-        return len(self.rules)
+        """How many somebody wrote: no implicit ones, and one that is decided in parts once."""
+        return self._written
 
     def candidates(self, event: Event) -> list[_Entry]:
         """In order, the rules for this type whose exact texts are there."""
@@ -104,7 +117,9 @@ def _indexed(rules: Sequence[Rule]) -> _Index:
     for order, rule in enumerate(rules):
         lines = _indexable(rule.conditions)
         judges = tuple(one.judge for one in rule.conditions if one not in lines)
-        entry = _Entry(order, rule, judges, tuple((f"-{rule.slug}-{n}", step) for n, step in enumerate(rule.steps, 1)))
+        numbers = rule.numbers or range(1, len(rule.steps) + 1)
+        effects = tuple((f"-{rule.slug}-{n}", step) for n, step in zip(numbers, rule.steps, strict=True))
+        entry = _Entry(order, rule, judges, effects)
         names = tuple(one.path.name for one in lines)
         for event in rule.events:
             table = tables.setdefault(event, {}).setdefault(names, _Table(tuple(one.path.get for one in lines)))

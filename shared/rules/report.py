@@ -1,9 +1,9 @@
 """Mistakes in words: what is wrong, where, what was expected, and the nearest name that is known."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -31,6 +31,9 @@ _EXPECTED: Final = {
     "string_too_short": "some text",
     "too_short": "at least one entry",
 }
+_MEMBERS: Final = ("str", "bool", "int", "float")
+"""Where a value may be of several types, the last step of a mistake's path is one of them."""
+
 _PATTERNS: Final = (
     ("^(\\+[1-9]", "a phone number with its country, as in '+818012345678' (E.164)"),
     ("@", "an e-mail address, as in 'ops@contoso.com'"),
@@ -114,9 +117,9 @@ class Report:
 
 def _sentence(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
     path, type_ = error["loc"], error["type"]
-    name = ".".join(step for step in path if isinstance(step, str) and step not in {"str", "bool", "int", "float"})
+    name = ".".join(step for step in path if isinstance(step, str) and step not in _MEMBERS)
     if type_ == "extra_forbidden":
-        return f"unknown key {path[-1]!r}{nearest(str(path[-1]), kind.model_fields) if len(path) == 1 else ''}"
+        return f"unknown key {path[-1]!r}{nearest(str(path[-1]), _keys(kind, path[:-1]))}"
     if type_ == "missing":
         return f"{name!r} is missing"
     if type_ in {"value_error", "assertion_error"}:
@@ -129,10 +132,28 @@ def _sentence(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
         known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
         return f"{name}: unknown value {found!r}{nearest(str(found), known)}"
     if type_ in _EXPECTED:
-        expected = _EXPECTED[type_] if len(path) < 3 else "text, a number, true or false"  # noqa: PLR2004 (a union's member)
+        expected = "text, a number, true or false" if path[-1] in _MEMBERS else _EXPECTED[type_]
         return f"{name}: expected {expected}, found {kind_of(found)}"
     shown = found if isinstance(found, int | float) else f"{len(found)} entries" if hasattr(found, "__len__") else found
     return f"{name} is {shown}: {error['msg'].replace('Input should be', 'expected to be')}"
+
+
+def _keys(kind: type[BaseModel], path: Sequence[object]) -> set[str]:
+    """The keys that may stand at this place."""
+    known: type[BaseModel] | None = kind
+    for step in path:
+        if known is not None and isinstance(step, str):
+            found = next((field for name, field in known.model_fields.items() if step in (name, field.alias)), None)
+            known = next(_models(found.annotation), None) if found else None
+    return {field.alias or name for name, field in known.model_fields.items()} if known else set()
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def _mismatch(name: str, found: str, pattern: str) -> str:

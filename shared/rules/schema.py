@@ -14,6 +14,8 @@ from shared.actions import Channel, discover
 from shared.events import TYPES
 from shared.rules.config import Config, Pipeline
 from shared.rules.paths import FIXED, OPEN, Kind
+from shared.rules.policies import ELSEWHERE, PolicyFile
+from shared.rules.steps import MODEL
 
 type Json = dict[str, object]
 
@@ -45,12 +47,28 @@ def of_template() -> Json:
     return messages.Template.model_json_schema() | {"$schema": _DIALECT, "title": "Switchyard: config/templates/*.yaml"}
 
 
+def of_rollout() -> Json:
+    """A file under rollouts/."""
+    schema = PolicyFile.model_json_schema()
+    properties, definitions = schema["properties"], schema["$defs"]
+    for one in (schema, *definitions.values()):
+        for field in one.get("properties", {}).values():
+            if "$ref" in field:
+                field.pop("default", None)  # in seconds or minutes: not as it is written
+    definitions |= _blocks()
+    fields = {name: field for name, field in _fields().items() if not name.startswith(ELSEWHERE)}
+    fields["model"] = {"$ref": "#/$defs/text test", "description": "Short for model.name."}
+    properties["candidate"] = _block(fields) | {"description": properties["candidate"]["description"]}
+    required = ["name", "endpoint", "candidate"]
+    return schema | {"$schema": _DIALECT, "title": "Switchyard: config/rollouts/*.yaml", "required": required}
+
+
 def of_rules() -> Json:
     """A file under rules/."""
-    definitions: Json = {"block": _block(), **{f"{kind} test": _test(kind) for kind in _KINDS}}
-    steps = [_notify(), _retrain(definitions)]
+    definitions = _blocks()
+    steps = [_notify(), _retrain(definitions), _promote()]
     for name, action in sorted(discover().items()):
-        if name != "retrain":
+        if name not in {"retrain", "promote"}:
             steps.append(_step(name, _inner(type(action.example), definitions), action.summary))
     rule = {
         "type": "object",
@@ -94,9 +112,16 @@ def _test(kind: Kind) -> Json:
     return {"description": _OPERATORS, **_one_or_more(_KINDS[kind])}
 
 
-def _block() -> Json:
+def _blocks() -> Json:
+    return {"block": _block(_fields()), **{f"{kind} test": _test(kind) for kind in _KINDS}}
+
+
+def _fields() -> Json:
+    return {name: {"$ref": f"#/$defs/{path.kind} test"} for name, path in FIXED.items()}
+
+
+def _block(fields: Json) -> Json:
     block = {"$ref": "#/$defs/block"}
-    fields: Json = {name: {"$ref": f"#/$defs/{path.kind} test"} for name, path in FIXED.items()}
     kinds: Mapping[str, Kind] = {"metrics": "number"}
     return {
         "type": "object",
@@ -145,6 +170,12 @@ def _retrain(definitions: Json) -> Json:
     return _step("retrain", pipeline, "Starts a pipeline; what stands beside it goes before its own settings.", options)
 
 
+def _promote() -> Json:
+    policy: Json = {"type": "string", "description": "A file of rollouts/, without .yaml."}
+    model: Json = {"type": ["string", "number"], "description": "Left out, that of the model that was registered."}
+    return _step("promote", policy, discover()["promote"].summary, dict.fromkeys(MODEL, model))
+
+
 def _inner(kind: type[BaseModel], definitions: Json) -> Json:
     """The parameters of an action, each of which may be a template instead."""
     schema = kind.model_json_schema()
@@ -167,6 +198,7 @@ def texts() -> dict[str, str]:
     schemas = {
         "switchyard.schema.json": of_config(),
         "rules.schema.json": of_rules(),
+        "rollout.schema.json": of_rollout(),
         "template.schema.json": of_template(),
     }
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}

@@ -1,16 +1,19 @@
 """What stands under `do`: each step becomes the actions it asks for, with parameters checked as far as they are known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from shared.actions import Action, Channel, Params
+from shared.rollout.policy import Policy
 from shared.rules.config import Config, Pipeline, Receiver, check_templates
 from shared.rules.plan import Step
 from shared.rules.report import Report, has_template
 from shared.rules.tree import Node, nearest
 
-LATER: Final = {"promote"}
+MODEL: Final = {"model": "{{ event.model.name }}", "version": "{{ event.model.version }}"}
+"""What `promote` promotes where nothing else is said: the model that was registered."""
+
 _CHANNELS: Final = {"teams": "url", "email": "to", "sms": "to"}
 """The actions that `notify` stands for, and where each takes its address."""
 
@@ -23,6 +26,7 @@ class Known:
     actions: Mapping[str, Action[Params]]
     templates: frozenset[str]
     declared: Mapping[str, Mapping[str, str]]
+    policies: Mapping[str, Policy] = field(default_factory=dict)
 
     def kind(self, action: str) -> type[Params]:
         return type(self.actions[action].example)
@@ -46,25 +50,21 @@ def read_steps(node: Node, known: Known, report: Report) -> tuple[Step, ...]:
 
 def _step(node: Node, known: Known, report: Report) -> list[Step]:
     verbs = {"notify", *known.actions}
-    named = [key for key in node.items if key in verbs or key in LATER]
+    named = [key for key in node.items if key in verbs]
     if len(named) > 1:
         said = " and ".join(repr(key) for key in named)
         report.say(node.keys[named[1]], f"{len(named)} actions in one step, {said}: write a step ('- ') for each")
         return []
     if not named:
-        options = {"template", "language", *Pipeline.model_fields}
+        options = {"template", "language", *MODEL, *Pipeline.model_fields}
         wrong = next((key for key in node.items if key not in options), next(iter(node.items), ""))
         at = node.keys.get(wrong, node.at)
         report.say(at, f"unknown action {wrong!r}{nearest(wrong, verbs)}" if wrong else "an empty step: name an action")
         return []
     verb = named[0]
-    if verb in LATER:
-        report.say(node.keys[verb], f"this version does not support {verb!r} yet: leave the step out")
-        return []
     check_templates(node, report)
-    if verb == "notify":
-        return _notify(node, known, report)
-    return _retrain(node, known, report) if verb == "retrain" else _plain(verb, node, known, report)
+    special = {"notify": _notify, "retrain": _retrain, "promote": _promote}.get(verb)
+    return special(node, known, report) if special else _plain(verb, node, known, report)
 
 
 def _options(verb: str, allowed: set[str], node: Node, report: Report) -> None:
@@ -128,6 +128,23 @@ def _retrain(node: Node, known: Known, report: Report) -> list[Step]:
             return []
         params["workspace"] = place.model_dump()
     return [Step("retrain", params)] if _valid("retrain", params, node, known, report) else []
+
+
+def _promote(node: Node, known: Known, report: Report) -> list[Step]:
+    _options("promote", set(MODEL), node, report)
+    name = report.text(node.items["promote"], "the name of a rollout policy")
+    policy = known.policies.get(name) if name else None
+    if name and policy is None:
+        report.say(node.items["promote"].at, known.missing("rollouts", "rollout policy", name))
+    alone = [key for key in MODEL if key in node.items]
+    if len(alone) == 1:
+        other = next(key for key in MODEL if key not in alone)
+        report.say(node.keys[alone[0]], f"{alone[0]!r} without {other!r}: they go together")
+    if policy is None or len(alone) == 1:
+        return []
+    params: dict[str, object] = {"policy": name, **MODEL, "endpoint": policy.endpoint}
+    params |= {key: node.items[key].plain() for key in alone}
+    return [Step("promote", params)] if _valid("promote", params, node, known, report) else []
 
 
 def _plain(verb: str, node: Node, known: Known, report: Report) -> list[Step]:
