@@ -11,9 +11,9 @@ import pytest
 from shared.cloud import Doors, doors
 from shared.cloud.platform import AzureML
 from shared.errors import PermanentError, TemporaryError
-from shared.record import Job
+from shared.record import Job, WorkspaceRef
 from shared.settings import Secrets, Settings
-from shared.world import Http, PipelineJob, Reply, WorkspaceRef
+from shared.world import Http, PipelineJob, Reply
 from simulator.app import Box
 from simulator.state import Fault
 
@@ -138,7 +138,7 @@ async def test_a_job_whose_answer_was_lost_is_found_again(box: Box, platform: Az
 
     job = replace(FILED, name="ev3-drift-0")
     await platform.submit(WHERE, replace(job, name="ev3-warm-up"))
-    platform._http = Look(platform._http, lose)
+    platform._workspaces.http = Look(platform._workspaces.http, lose)
     with pytest.raises(TemporaryError, match="submitting job ev3-drift-0: no answer") as caught:
         await platform.submit(WHERE, job)
     assert caught.value.sent
@@ -149,13 +149,13 @@ async def test_a_job_whose_answer_was_lost_is_found_again(box: Box, platform: Az
 
 async def test_a_job_that_another_host_submits_between_look_and_submission_is_ours(box: Box, platform: AzureML) -> None:
     job = replace(FILED, name="ev13-drift-0")
-    door = platform._http
+    door = platform._workspaces.http
 
     async def faster() -> None:
-        platform._http = door
+        platform._workspaces.http = door
         assert not (await platform.submit(WHERE, replace(job, inputs={"rate": 0.1}))).again
 
-    platform._http = Look(door, faster)
+    platform._workspaces.http = Look(door, faster)
     assert (await platform.submit(WHERE, job)).again
     body(box, job.name)  # one
 

@@ -20,7 +20,7 @@ from shared.cloud.world import AzureWorld, world
 from shared.errors import PermanentError
 from shared.events import AZURE_ML
 from shared.service import Service
-from shared.settings import INTAKE_QUEUE, WORK_QUEUE, Settings
+from shared.settings import INTAKE_QUEUE, ROLLOUT_QUEUE, WORK_QUEUE, Settings
 from simulator.app import Box
 from tests.station import SWITCHYARD, run_event
 from tests.store_contract import noise
@@ -189,7 +189,7 @@ async def test_events_become_a_card_and_a_retraining_once_and_are_all_on_record(
 
 async def test_the_service_is_built_from_the_settings_of_the_function_app(box: Box, host: FunctionsHost) -> None:
     health = json.loads((await host.get("/api/health")).get_body())
-    assert (health["status"], health["rules"]) == ("ok", 3)  # ours, and the one that tells of trouble
+    assert (health["status"], health["rules"]) == ("ok", 2)
     completed = good_run(box, "fraud-train-2")
     await host.deliver(completed)
     await host.work()
@@ -226,5 +226,6 @@ def test_without_storage_the_settings_that_lack_are_named(box: Box) -> None:
 async def test_the_emulators_short_connection_string_is_understood(environ: dict[str, str]) -> None:
     made = world(Settings.of(environ | {"AzureWebJobsStorage": "UseDevelopmentStorage=true"}), environ)
     assert made.queue._client.url == f"http://127.0.0.1:10001/devstoreaccount1/{WORK_QUEUE}"
+    assert made.rollouts._client.url == f"http://127.0.0.1:10001/devstoreaccount1/{ROLLOUT_QUEUE}"
     assert made.store._tables._service.url == "http://127.0.0.1:10002/devstoreaccount1"
     await made.close()

@@ -6,12 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
+from shared.cloud.azureml import Workspaces
 from shared.cloud.communication import AcsMail, AcsSms
+from shared.cloud.counts import MonitorCounts
 from shared.cloud.credentials import Tokens, credential
+from shared.cloud.documents import Folder
 from shared.cloud.github import GitHubTokens
 from shared.cloud.http import AioHttp
 from shared.cloud.platform import AzureML
+from shared.cloud.serving import Endpoints
 from shared.cloud.smtp import SmtpMail
+from shared.cloud.topic import KEY, EventGridTopic
 from shared.errors import PermanentError
 from shared.settings import Settings
 from shared.world import Letter, Mail, Secret, Sms, Texted
@@ -24,9 +29,14 @@ class Doors:
     mail: Mail
     sms: Sms
     github: GitHubTokens
+    serving: Endpoints
+    counts: MonitorCounts
+    topic: EventGridTopic
+    documents: Folder
+    workspaces: Workspaces
 
     async def close(self) -> None:
-        await self.platform.close()
+        await self.workspaces.close()
         await self.http.close()
 
 
@@ -34,12 +44,18 @@ def doors(settings: Settings, environ: Mapping[str, str], secret: Secret, config
     """What is not set up is there too, and says at its first use what to set."""
     http = AioHttp()
     tokens = Tokens(lambda: credential(settings, environ))
+    workspaces = Workspaces(settings, tokens, http)
     return Doors(
         http=http,
-        platform=AzureML(settings, tokens, http, config_folder),
+        platform=AzureML(workspaces, config_folder),
         mail=_mail(settings, tokens, http),
         sms=_sms(settings, tokens, http),
         github=GitHubTokens(http, secret, settings.github_api, lambda: datetime.fromtimestamp(time(), UTC)),
+        serving=Endpoints(workspaces, http),
+        counts=MonitorCounts(workspaces, settings.logs, tokens, http),
+        topic=EventGridTopic(settings.topic, environ.get(KEY), tokens, http),
+        documents=Folder(config_folder),
+        workspaces=workspaces,
     )
 
 

@@ -15,7 +15,6 @@ from shared.world import Letter, Texted
 if TYPE_CHECKING:
     from azure.communication.email.aio import EmailClient
     from azure.communication.sms.aio import SmsClient
-    from azure.core.pipeline.transport import AioHttpTransport
 
 _OURS: Final = UUID("3f2b6d0e-52a1-4c79-9f6e-6d1a7c0b8e54")
 _ROLE: Final = "the role 'Communication and Email Service Owner' on the Communication Services resource"
@@ -48,7 +47,7 @@ class AcsMail:
             from azure.communication.email.aio import EmailClient
 
             # The queue is the one owner of retries.
-            self._made = EmailClient(self._endpoint, self._tokens, transport=_transport(self._http), retry_total=0)
+            self._made = EmailClient(self._endpoint, self._tokens, transport=self._http.transport(), retry_total=0)
         return self._made
 
     async def send(self, letter: Letter, key: str) -> str:
@@ -80,7 +79,7 @@ class AcsSms:
         if self._made is None:
             from azure.communication.sms.aio import SmsClient
 
-            self._made = SmsClient(self._endpoint, self._tokens, transport=_transport(self._http), retry_total=0)
+            self._made = SmsClient(self._endpoint, self._tokens, transport=self._http.transport(), retry_total=0)
         return self._made
 
     async def send(self, to: Sequence[str], text: str, key: str) -> Sequence[Texted]:
@@ -133,9 +132,3 @@ def _texted(number: str, item: object) -> Texted:
         return Texted(number, ok=True, id=getattr(item, "message_id", None))
     said = getattr(item, "error_message", None)
     return Texted(number, ok=False, error=f"HTTP {status}{f': {said}' if said else ''}", busy=busy(status))
-
-
-def _transport(http: AioHttp) -> "AioHttpTransport":
-    from azure.core.pipeline.transport import AioHttpTransport
-
-    return AioHttpTransport(session=http.session, session_owner=False)

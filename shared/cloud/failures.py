@@ -12,18 +12,20 @@ from typing import Final
 from aiohttp import ClientConnectorError, ClientError
 
 from shared import post
-from shared.errors import PermanentError, TemporaryError
+from shared.errors import MissingError, PermanentError, QuotaError, TemporaryError
 from shared.world import Reply
 
 _CONFLICT: Final = 409
 """Another writer: it passes."""
 
+_FULL: Final = re.compile(
+    r"out ?of ?quota|quota ?exceeded|(not enough|insufficient) \w*\W?quota|OutOfCapacity", re.IGNORECASE
+)
+"""How Azure Machine Learning and its compute say that there is no room, beside one of _NO_ROOM."""
+
+_NO_ROOM: Final = frozenset({400, 403, 409})
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST: Final = 400
-
-
-class NotFoundError(PermanentError):
-    """There is no such thing at the far side."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,14 @@ def busy(status: int) -> bool:
 
 
 def refusal(
-    doing: Doing, status: int, said: str, headers: Mapping[str, str] | None = None
+    doing: Doing, status: int, said: str, headers: Mapping[str, str] | None = None, codes: str = ""
 ) -> TemporaryError | PermanentError:
-    """The error for an HTTP answer that is not a success. `headers` by lower-case name."""
+    """The error for an HTTP answer that is not a success. `headers` by lower-case name; `codes`: the service's own words."""
+    full = status in _NO_ROOM and _FULL.search(f"{codes} {said}")
     said = one_line(said)
     tail = f": {said}" if said else ""
+    if full:
+        return QuotaError(f"{doing.what}: no quota left (HTTP {status}){tail}")
     if busy(status):
         return TemporaryError(f"{doing.what}: HTTP {status}{tail}", retry_after=retry_after(headers or {}))
     if status in {401, 403}:
@@ -52,7 +57,7 @@ def refusal(
             f"{doing.what}: HTTP {status}, not allowed; the identity of this app probably lacks {doing.role}{tail}"
         )
     if status == 404:  # noqa: PLR2004
-        return NotFoundError(f"{doing.what}: not found (HTTP 404){tail}")
+        return MissingError(f"{doing.what}: not found (HTTP 404){tail}")
     return PermanentError(f"{doing.what}: refused with HTTP {status}{tail}")
 
 
@@ -101,6 +106,9 @@ def _said(error: Exception) -> str:
     """The sentence in an SDK's error, without the code and the JSON around it."""
     inside = getattr(error, "error", None)
     text = str(getattr(inside, "message", None) or getattr(error, "message", None) or error)
+    inner = getattr(inside, "innererror", None)  # where Log Analytics says what is really the matter
+    if isinstance(inner, dict) and inner.get("message"):
+        return f"{text}: {inner['message']}"
     try:  # what azure-ai-ml finds wrong with a job is a JSON document
         return "; ".join(f"{problem['path']}: {problem['message']}" for problem in json.loads(text)["errors"])
     except (ValueError, TypeError, KeyError):

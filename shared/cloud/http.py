@@ -3,13 +3,16 @@
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from yarl import URL
 
 from shared.errors import PermanentError, TemporaryError
 from shared.world import Reply
+
+if TYPE_CHECKING:
+    from azure.core.pipeline.transport import AioHttpTransport
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _NOT_OURS: Final = ("User-Agent", "Accept", "Accept-Encoding")
@@ -52,6 +55,12 @@ class AioHttp:
                 auto_decompress=False,
             )
         return self._session
+
+    def transport(self) -> "AioHttpTransport":
+        """The same for a client of an Azure SDK."""
+        from azure.core.pipeline.transport import AioHttpTransport
+
+        return AioHttpTransport(session=self.session, session_owner=False)
 
     async def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None

@@ -8,9 +8,10 @@ from pathlib import Path
 from shared.cloud import Doors, doors
 from shared.cloud.credentials import Tokens, credential
 from shared.cloud.queue import AzureQueue
+from shared.cloud.shelf import AzureShelf
 from shared.cloud.store import AzureStore
 from shared.errors import PermanentError
-from shared.settings import WORK_QUEUE, Secrets, Settings
+from shared.settings import ROLLOUT_QUEUE, WORK_QUEUE, Secrets, Settings
 from shared.world import World
 
 
@@ -20,11 +21,15 @@ class AzureWorld(World):
 
     queue: AzureQueue
     store: AzureStore
+    shelf: AzureShelf
+    rollouts: AzureQueue
     doors: Doors
 
     async def close(self) -> None:
         await self.store.close()
+        await self.shelf.close()
         await self.queue.close()
+        await self.rollouts.close()
         await self.doors.close()
 
 
@@ -50,5 +55,11 @@ def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
         github=out.github,
         queue=queue,
         store=AzureStore(settings.storage, tokens, queue, now),
+        serving=out.serving,
+        counts=out.counts,
+        topic=out.topic,
+        documents=out.documents,
+        shelf=AzureShelf(settings.storage, tokens),
+        rollouts=AzureQueue(settings.storage, ROLLOUT_QUEUE, tokens),
         doors=out,
     )
