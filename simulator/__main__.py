@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     parser.add_argument("--https-port", type=int, default=0, help="where Azure answers; 0: any free port")
     parser.add_argument("--http-port", type=int, default=7072, help="/inbox and /control; 0: any free port")
-    parser.add_argument("--rate", type=float, default=60, help="simulated seconds in one real second")
+    parser.add_argument("--rate", type=float, default=600, help="simulated seconds in one real second")
+    parser.add_argument("--start", type=_moment, help="the simulated moment at which it begins; default: now")
     parser.add_argument("--seed", type=int, default=7, help="of all chance")
     parser.add_argument("--deliver-to", help="Event Grid subscribes this URL, as soon as it answers")
     parser.add_argument("--state-dir", type=Path, help="gets ca.pem and simulator.json; default: a temporary one")
@@ -30,12 +32,19 @@ def main() -> None:
             https_port=given.https_port,
             http_port=given.http_port,
             rate=given.rate,
+            start=given.start,
             seed=given.seed,
             deliver_to=given.deliver_to,
             state_dir=folder,
             chaos=given.chaos,
         )
         asyncio.run(_serve(options, given.parent), loop_factory=auto_loop_factory())
+
+
+def _moment(text: str) -> datetime:
+    """An ISO 8601 time; UTC where it does not say."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def _serve(options: Options, parent: int | None) -> None:

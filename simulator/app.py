@@ -9,6 +9,8 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -22,10 +24,12 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from simulator import communication, control, entra, github, inbox, smtp, teams, webhooks
+from simulator import communication, control, entra, github, inbox, scoring, smtp, teams, webhooks
 from simulator.arm import Operations
 from simulator.azureml import AzureML
-from simulator.eventgrid import TOPIC_KEY, EventGrid, Manners
+from simulator.batch import BatchEndpoints
+from simulator.eventgrid import LISTENING, TOPIC_KEY, EventGrid, Manners
+from simulator.monitor import Monitor
 from simulator.online import OnlineEndpoints
 from simulator.state import Clock, Inbox, Simulated
 from simulator.story import Story
@@ -36,16 +40,19 @@ TEAMS: Final = ("fraud", "churn", "platform")
 
 @dataclass(frozen=True)
 class Options:
-    """`rate`: simulated seconds in one real second. `deliver_to`: Event Grid subscribes it as soon as it answers."""
+    """`rate`: simulated seconds in one real second. `start`: the simulated moment at which it begins, now where None.
+    `deliver_to`: Event Grid subscribes it as soon as it answers.
+    """
 
     https_port: int = 0
     http_port: int = 0
     rate: float = 60
+    start: datetime | None = None
     seed: int = 7
     deliver_to: str | None = None
     state_dir: Path | None = None
     chaos: bool = False
-    pause: float = 0.9
+    pause: float = 2.0
 
 
 @dataclass
@@ -56,6 +63,8 @@ class Azure:
     ca: Path
     eventgrid: EventGrid
     azureml: AzureML
+    endpoints: OnlineEndpoints
+    monitor: Monitor
     story: Story
     environment: dict[str, str] = field(default_factory=dict)
     """The settings that a client needs, by their names in the environment."""
@@ -99,24 +108,28 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         folder.mkdir(parents=True, exist_ok=True)
         authority, context = _certificates(folder)
         base, people = f"https://localhost:{_port(secure)}", f"http://localhost:{_port(plain)}"
-        clock = Clock(options.rate)
+        clock = Clock(options.rate, options.start)
         sim = Simulated(base, people, clock, Inbox(clock.now), Random(options.seed))
         eventgrid = EventGrid(sim, spawn, Manners.chaos() if options.chaos else Manners())
         operations = Operations(sim, spawn)
         azureml = AzureML(sim, eventgrid.publish, spawn, operations)
-        story = Story(sim, eventgrid, azureml, options.pause)
-        box = Azure(sim, authority, eventgrid, azureml, story)
-        azure = [*operations.routes(), *azureml.routes(), *OnlineEndpoints(sim, azureml, operations).routes()]
-        azure += [*eventgrid.routes(), *entra.routes(sim)]
+        endpoints = OnlineEndpoints(sim, azureml, operations, options.seed)
+        batch = BatchEndpoints(sim, azureml, operations)
+        monitor = Monitor(sim, endpoints)
+        story = Story(sim, eventgrid, azureml, endpoints, options.pause)
+        box = Azure(sim, authority, eventgrid, azureml, endpoints, monitor, story)
+        azure = [*operations.routes(), *azureml.routes(), *endpoints.routes(), *scoring.routes(sim, endpoints)]
+        azure += [*batch.routes(), *monitor.routes(), *eventgrid.routes(), *entra.routes(sim)]
         for part in (teams, communication, github, webhooks):
             azure += part.routes(sim)
         mail = smtp.start(sim)
         await eventgrid.start()
         try:
-            levers = control.Control(sim, eventgrid, azureml, story).routes()
+            levers = control.Control(sim, eventgrid, azureml, story, endpoints, monitor).routes()
             async with _served((_server(azure, context), secure), (_server([*inbox.routes(sim), *levers]), plain)):
                 box.environment = _environment(box, mail.port)
                 _describe(folder, box)
+                clock.changed = partial(_describe, folder, box)
                 if options.deliver_to:
                     spawn(_subscribe(eventgrid, options.deliver_to))
                 yield box
@@ -141,14 +154,15 @@ class Box:
         self,
         *,
         rate: float = 60,
+        start: datetime | None = None,
         seed: int = 7,
         chaos: bool = False,
         deliver_to: str | None = None,
         state_dir: Path | None = None,
-        pause: float = 0.9,
+        pause: float = 2.0,
     ) -> None:
         self._options = Options(
-            rate=rate, seed=seed, chaos=chaos, deliver_to=deliver_to, state_dir=state_dir, pause=pause
+            rate=rate, start=start, seed=seed, chaos=chaos, deliver_to=deliver_to, state_dir=state_dir, pause=pause
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="azure-in-a-box", daemon=True)
@@ -177,6 +191,14 @@ class Box:
     def run[T](self, work: Coroutine[Any, Any, T]) -> T:
         """Runs it inside the box, whose parts live in its loop, and waits for what comes of it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def serve(self, workspace: str, endpoint: str, model: str, *, auth: str = "AADToken") -> None:
+        """An endpoint of the workspace with this ARM id, where `model`, name:version, serves everything as `blue`."""
+
+        async def go() -> None:
+            self.azure.endpoints.serve(self.azure.azureml.at(workspace), endpoint, model, auth=auth)
+
+        self.run(go())
 
     def publish(self, *events: dict[str, Any]) -> list[str]:
         """Events into Event Grid, as they are."""
@@ -259,6 +281,10 @@ def _environment(box: Azure, mail: int) -> dict[str, str]:
         "GITHUB_TOKEN": "github_pat_simulated",
         "EVENTGRID_TOPIC_ENDPOINT": f"{base}/topics/switchyard/api/events",
         "EVENTGRID_TOPIC_KEY": TOPIC_KEY,
+        "SWITCHYARD_TOPIC_ENDPOINT": f"{base}/topics/{LISTENING}/api/events",
+        "SWITCHYARD_TOPIC_KEY": TOPIC_KEY,
+        "AZURE_LOGS_URL": f"{base}/v1",
+        "AZURE_MONITOR_URL": base,
         "REQUESTS_CA_BUNDLE": ca,
         "SSL_CERT_FILE": ca,
     } | {f"TEAMS_{name.upper()}_URL": _teams_webhook(base, name) for name in TEAMS}
@@ -271,12 +297,13 @@ def _teams_webhook(base: str, team: str) -> str:
 
 
 def _describe(folder: Path, box: Azure) -> None:
-    """`simulator.json`: there once everything listens, and never half."""
+    """`simulator.json`: there once everything listens, never half, and again whenever the clock is turned."""
     said = {
         "pid": os.getpid(),
         "https": box.sim.base,
         "http": box.sim.plain,
         "ca": str(box.ca),
+        "clock": box.sim.clock.describe(),
         "environment": box.environment,
     }
     draft = folder / "simulator.json.new"

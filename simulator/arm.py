@@ -1,7 +1,7 @@
 """The manners of Azure Resource Manager: the bearer it wants, its errors, and operations that take a while."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -28,12 +28,14 @@ type Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 class Refused(Exception):  # noqa: N818 (not our failure: an answer)
     """The service's no: raised in a handler, answered as ARM words it."""
 
-    def __init__(self, status: int, code: str, message: str, inner: str | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, inner: str | None = None, details: Sequence[Json] = ()
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.inner = status, code, inner
+        self.status, self.code, self.inner, self.details = status, code, inner, list(details)
 
     def response(self) -> Response:
-        error: Json = {"code": self.code, "message": str(self), "details": []}
+        error: Json = {"code": self.code, "message": str(self), "details": self.details}
         if self.inner:
             error["innerError"] = {"code": self.inner, "innerError": None}
         return JSONResponse({"error": error}, self.status)
@@ -43,6 +45,7 @@ def door(sim: Simulated, where: str, handler: Handler) -> Handler:
     """The handler, behind what comes first at every Azure endpoint: faults on demand, and a bearer token."""
 
     async def answer(request: Request) -> Response:
+        sim.clock.settle()
         try:
             _admit(request)
             return await handler(request)
@@ -96,6 +99,7 @@ class Operation:
     id: str
     started: datetime
     ended: datetime | None = None
+    error: Json | None = None
 
 
 class Operations:
@@ -106,17 +110,23 @@ class Operations:
         self._spawn = spawn
         self._all: dict[str, Operation] = {}
 
-    def start(self, subscription: str, seconds: float, finish: Callable[[], None]) -> dict[str, str]:
-        """Begins one; `finish` makes its effect visible at its end. Returns the headers by which a client follows it."""
+    def start(self, subscription: str, seconds: float, finish: Callable[[datetime], Json | None]) -> dict[str, str]:
+        """Begins one; `finish` makes its effect visible at its end, and returns the error of one that fails. Returns the
+        headers by which a client follows it.
+        """
         operation = Operation(guid(), self._sim.clock.now())
         self._all[operation.id] = operation
+        due = operation.started + timedelta(seconds=seconds)
 
-        async def go() -> None:
-            await self._sim.clock.until(operation.started + timedelta(seconds=seconds))
-            finish()
-            operation.ended = self._sim.clock.now()
+        def end(moment: datetime) -> None:
+            operation.error, operation.ended = finish(moment), moment
 
-        self._spawn(go())
+        async def wait() -> None:
+            await self._sim.clock.until(due)
+            self._sim.clock.settle()
+
+        self._sim.clock.call(due, end)
+        self._spawn(wait())
         base = f"{self._sim.base}/subscriptions/{subscription}/providers/{PROVIDER}/locations/{LOCATION}"
         return {
             "Azure-AsyncOperation": f"{base}/mfeOperationsStatus/{operation.id}?api-version=2022-02-01-preview",
@@ -139,9 +149,15 @@ class Operations:
 
     async def _status(self, request: Request) -> Response:
         operation = self._find(request)
-        status = "Succeeded" if operation.ended else "InProgress"
-        body = {"id": request.url.path, "name": operation.id, "status": status, "startTime": stamp(operation.started)}
-        return JSONResponse(body | {"endTime": stamp(operation.ended)}, headers={"x-ms-retry-after-ms": "100"})
+        status = "InProgress" if not operation.ended else "Failed" if operation.error else "Succeeded"
+        body: Json = {
+            "id": request.url.path,
+            "name": operation.id,
+            "status": status,
+            "startTime": stamp(operation.started),
+        }
+        body |= {"endTime": stamp(operation.ended)} | ({"error": operation.error} if operation.error else {})
+        return JSONResponse(body, headers={"x-ms-retry-after-ms": "100"})
 
     async def _result(self, request: Request) -> Response:
         done = self._find(request).ended

@@ -38,6 +38,8 @@ type Status = Literal[
 
 OUTCOME: Final = "simulated_outcome"
 """Tag of a job that decides how it ends: `failed` (the user's code) or `preempted` (the platform). Else it completes."""
+ENDPOINT: Final = "azureml.endpointname"
+"""Property of a job that is an invocation of a batch endpoint."""
 DURATION: Final = "simulated_seconds"
 """Tag of a job: how many simulated seconds it runs. Else two to five minutes."""
 
@@ -143,6 +145,7 @@ class Workspace:
     runs: dict[str, Run] = field(default_factory=dict)
     models: Assets = field(default_factory=dict)
     components: Assets = field(default_factory=dict)
+    data: Assets = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -169,6 +172,11 @@ class AzureML:
     def workspace(self, subscription: str, group: str, name: str) -> Workspace:
         path = WORKSPACE.format(subscription=subscription, group=group, workspace=name)
         return self._workspaces.setdefault(path.casefold(), Workspace(path))
+
+    def at(self, path: str) -> Workspace:
+        """The workspace with this ARM id."""
+        parts = path.strip("/").split("/")
+        return self.workspace(parts[1], parts[3], parts[7])
 
     def counts(self) -> dict[str, dict[str, int]]:
         return {
@@ -323,7 +331,7 @@ class AzureML:
 
     def _register_trained(self, here: Workspace, run: Run) -> None:
         """The model of a training pipeline: named by tag or input `model` or `model_name`, else after the experiment."""
-        if run.body["jobType"] != "Pipeline":
+        if run.body["jobType"] != "Pipeline" or ENDPOINT in run.properties:
             return
         inputs = {name: item.get("value") for name, item in (run.body.get("inputs") or {}).items() if item}
         named = next((v for given in (run.tags, inputs) for k in ("model", "model_name") if (v := given.get(k))), None)
@@ -331,7 +339,7 @@ class AzureML:
             return
         name = str(named or _TRAINING.sub("", run.experiment) or run.experiment).partition(":")[0]
         tags = {key: value for key, value in run.tags.items() if not key.startswith("simulated_")}
-        self.register(here, name, tags={"stage": "candidate"} | tags, job=run.name)
+        self.register(here, name, tags={"stage": "dev"} | tags, job=run.name)
 
     async def _wait(self, seconds: float) -> None:
         await self._sim.clock.until(self._sim.clock.now() + timedelta(seconds=seconds))
@@ -342,6 +350,11 @@ class AzureML:
         """A model version, the next one where none is said. Returns the ids of the events."""
         numbers = [int(known) for known in here.models.get(name, {}) if known.isdecimal()]
         version = version or str(max(numbers, default=0) + 1)
+        self.know(here, name, version, tags, job)
+        return [self._registered(here, here.models[name][version])]
+
+    def know(self, here: Workspace, name: str, version: str, tags: Mapping[str, str], job: str | None = None) -> None:
+        """A model version that has been there for long: nobody hears of it."""
         body: Json = {
             "description": "",
             "tags": dict(tags),
@@ -354,21 +367,16 @@ class AzureML:
             "isArchived": False,
             "isAnonymous": False,
         }
-        return self._keep_model(here, name, version, body)
+        here.models.setdefault(name, {})[version] = Version(name, version, body, self._sim.clock.now())
 
-    def _keep_model(self, here: Workspace, name: str, version: str, body: Json) -> list[str]:
-        versions = here.models.setdefault(name, {})
-        known = versions.get(version)
-        versions[version] = Version(name, version, body, known.created if known else self._sim.clock.now())
-        if known:
-            return []
+    def _registered(self, here: Workspace, model: Version) -> str:
         data: Json = {
-            "ModelName": name,
-            "ModelVersion": version,
-            "ModelTags": body.get("tags") or {},
-            "ModelProperties": body.get("properties") or {},
+            "ModelName": model.name,
+            "ModelVersion": model.version,
+            "ModelTags": model.body.get("tags") or {},
+            "ModelProperties": model.body.get("properties") or {},
         }
-        return [self.raise_event(here, "ModelRegistered", f"models/{name}:{version}", data)]
+        return self.raise_event(here, "ModelRegistered", f"models/{model.name}:{model.version}", data)
 
     # ARM, run history and MLflow
 
@@ -393,6 +401,8 @@ class AzureML:
             at(components + "/{name}/versions", self._list_components),
             at(components + "/{name}/versions/{version}", self._get_component),
             at(components + "/{name}/versions/{version}", self._put_component, "PUT"),
+            at(WORKSPACE + "/data/{name}/versions/{version}", self._get_data),
+            at(WORKSPACE + "/data/{name}/versions/{version}", self._put_data, "PUT"),
             at(history + "/runs/{job}", self._get_run, where="history"),
             at(history + "/runs/{job}/details", self._get_details, where="history"),
             at(history + "/runs/{job}/children", self._get_children, where="history"),
@@ -405,7 +415,7 @@ class AzureML:
         for here in self._workspaces.values():
             run = here.runs.get(request.path_params["job"])
             if run and request.query_params.get("wsid", here.path).casefold() == here.path.casefold():
-                job = self._job(here, run)["properties"]
+                job = self.job(here, run)["properties"]
                 return JSONResponse({"run": self._history(here, run), "metrics": run.metrics, "job": job})
         return JSONResponse({"error": f"no run {request.path_params['job']}"}, 404)
 
@@ -447,7 +457,7 @@ class AzureML:
             }
         )
 
-    def _job(self, here: Workspace, run: Run) -> Json:
+    def job(self, here: Workspace, run: Run) -> Json:
         studio = f"{self._sim.plain}/studio/runs/{run.name}?wsid={here.path}"
         services = {
             "Tracking": {"jobServiceType": "Tracking", "endpoint": f"azureml://{LOCATION}.api.azureml.ms{here.path}"},
@@ -466,17 +476,17 @@ class AzureML:
         here, view = self.here(request), request.query_params.get("listViewType", "ActiveOnly")
         wanted = {"ActiveOnly": {False}, "ArchivedOnly": {True}}.get(view, {False, True})
         runs = [run for run in here.runs.values() if not run.parent and bool(run.body.get("isArchived")) in wanted]
-        return JSONResponse({"value": [self._job(here, run) for run in reversed(runs)]})
+        return JSONResponse({"value": [self.job(here, run) for run in reversed(runs)]})
 
     async def _get_job(self, request: Request) -> Response:
-        return JSONResponse(self._job(self.here(request), self._run(request)))
+        return JSONResponse(self.job(self.here(request), self._run(request)))
 
     async def _put_job(self, request: Request) -> Response:
         here, properties = self.here(request), (await read(request)).get("properties")
         if not isinstance(properties, dict):
             raise Refused(400, "ValidationError", "The field 'properties' is required.")
         run, new = self.submit(here, request.path_params["job"], properties)
-        return JSONResponse(self._job(here, run), 201 if new else 200)
+        return JSONResponse(self.job(here, run), 201 if new else 200)
 
     async def _cancel_job(self, request: Request) -> Response:
         here, run = self.here(request), self._run(request)
@@ -488,7 +498,7 @@ class AzureML:
             if below.status not in _ENDED:
                 self.turn(here, below, "CancelRequested")
 
-        def finish() -> None:
+        def finish(_: datetime) -> None:
             for below in here.runs.values():
                 if below.root is run.root and below.status == "CancelRequested":
                     self.turn(here, below, "Canceled")
@@ -552,8 +562,11 @@ class AzureML:
         if known and body.get("modelUri", known.body["modelUri"]) != known.body["modelUri"]:
             raise Refused(400, "UserError", f"Model {name}:{version} exists with another modelUri.", "AssetImmutable")
         body = {"modelUri": "", "jobName": known.body.get("jobName") if known else None} | body
-        self._keep_model(here, name, version, body)
-        return JSONResponse(self._asset(here, "models", here.models[name][version]), 200 if known else 201)
+        kept = Version(name, version, body, known.created if known else self._sim.clock.now())
+        here.models.setdefault(name, {})[version] = kept
+        if not known:
+            self._registered(here, kept)
+        return JSONResponse(self._asset(here, "models", kept), 200 if known else 201)
 
     def _component(self, here: Workspace, name: str, version: str) -> Version:
         """As it was put; one that nobody put takes what trainings usually take, so that any name can be played with."""
@@ -582,6 +595,19 @@ class AzureML:
         item = Version(name, version, dict((await read(request)).get("properties") or {}), self._sim.clock.now())
         here.components.setdefault(name, {})[version] = item
         return JSONResponse(self._asset(here, "components", item), 201)
+
+    async def _get_data(self, request: Request) -> Response:
+        here, name, version = self.here(request), request.path_params["name"], request.path_params["version"]
+        found = here.data.get(name, {}).get(version)
+        if not found:
+            raise Refused(404, "UserError", f"Version {version} of data asset '{name}' was not found.", "NotFound")
+        return JSONResponse(self._asset(here, "data", found))
+
+    async def _put_data(self, request: Request) -> Response:
+        here, name, version = self.here(request), request.path_params["name"], request.path_params["version"]
+        item = Version(name, version, dict((await read(request)).get("properties") or {}), self._sim.clock.now())
+        here.data.setdefault(name, {})[version] = item
+        return JSONResponse(self._asset(here, "data", item), 201)
 
     def _history(self, here: Workspace, run: Run) -> Json:
         names = {"runId": run.name, "rootRunId": run.root.name, "parentRunId": run.parent.name if run.parent else None}

@@ -10,10 +10,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from simulator import studio
-from simulator.arm import stamp
+from simulator.arm import Refused, stamp
 from simulator.azureml import AzureML
 from simulator.eventgrid import EventGrid, Schema
 from simulator.faults import Handler
+from simulator.levers import Levers, read
+from simulator.monitor import Monitor
+from simulator.online import OnlineEndpoints
 from simulator.state import Channel, Fault, Simulated
 from simulator.story import Story
 
@@ -47,9 +50,13 @@ class Control:
     eventgrid: EventGrid
     azureml: AzureML
     story: Story
+    endpoints: OnlineEndpoints
+    monitor: Monitor
 
     def routes(self) -> list[BaseRoute]:
+        levers = Levers(self.sim, self.azureml, self.endpoints, self.monitor, self.story.workspace)
         posts: dict[str, Handler] = {
+            **levers.posts(),
             "faults": self._faults,
             "clock": self._clock,
             "events": self._events,
@@ -57,14 +64,18 @@ class Control:
             "story": self._play,
         }
         gets: dict[str, Handler] = {
+            "endpoints": levers.endpoints,
             "state": self._state,
             "eventgrid": self._eventgrid,
             "inbox": self._inbox,
             "story": self._progress,
         }
         return [
-            *(Route(f"/control/{name}", _checked(handler), methods=["POST"]) for name, handler in posts.items()),
-            *(Route(f"/control/{name}", handler) for name, handler in gets.items()),
+            *(
+                Route(f"/control/{name}", _checked(self.sim, handler), methods=["POST"])
+                for name, handler in posts.items()
+            ),
+            *(Route(f"/control/{name}", _checked(self.sim, handler)) for name, handler in gets.items()),
             *studio.routes(self.azureml),
         ]
 
@@ -77,19 +88,23 @@ class Control:
                 "inbox": Counter(item.channel for item in sim.inbox.all()),
                 "eventgrid": self.eventgrid.describe()["counts"],
                 "workspaces": self.azureml.counts(),
+                "endpoints": {
+                    each.path: {"traffic": each.traffic, "mirror": each.mirror, "state": each.state}
+                    for each in self.endpoints.all()
+                },
                 "faults": [asdict(fault) for fault in sim.faults if fault.times > 0],
                 "story": self.story.state,
             }
         )
 
     async def _faults(self, request: Request) -> Response:
-        wanted = await _read(request, list[Trouble])
+        wanted = await read(request, list[Trouble])
         left = [fault for fault in self.sim.faults if fault.times > 0]
         self.sim.faults[:] = left + [Fault(item.where, item.how, item.times, item.retry_after) for item in wanted]
         return JSONResponse({"faults": [asdict(fault) for fault in self.sim.faults]})
 
     async def _clock(self, request: Request) -> Response:
-        lever, clock = await _read(request, Lever), self.sim.clock
+        lever, clock = await read(request, Lever), self.sim.clock
         if lever.rate is not None:
             clock.turn(lever.rate)
         clock.advance(lever.advance or 0)
@@ -97,7 +112,7 @@ class Control:
 
     async def _events(self, request: Request) -> Response:
         """As they are: no check stands between a tester and a malformed event."""
-        given = await _read(request, list[dict[str, Any]])
+        given = await read(request, list[dict[str, Any]])
         return JSONResponse({"published": [self.eventgrid.publish(event) for event in given]}, 202)
 
     async def _eventgrid(self, _: Request) -> Response:
@@ -108,7 +123,7 @@ class Control:
         return JSONResponse([vars(item) | {"at": stamp(item.at)} for item in self.sim.inbox.all(channel)])
 
     async def _subscribe(self, request: Request) -> Response:
-        wish = await _read(request, Wish)
+        wish = await read(request, Wish)
         made = await self.eventgrid.subscribe(wish.name, wish.endpoint, wish.schema, wish.batch)
         body = {"name": made.name, "state": made.state, "problem": made.problem}
         return JSONResponse(body, 200 if made.state == "Succeeded" else 422)
@@ -125,14 +140,13 @@ class Control:
         return JSONResponse(self.story.describe())
 
 
-async def _read[T](request: Request, kind: type[T]) -> T:
-    return msgspec.json.decode(await request.body(), type=kind)
-
-
-def _checked(handler: Handler) -> Handler:
+def _checked(sim: Simulated, handler: Handler) -> Handler:
     async def answer(request: Request) -> Response:
+        sim.clock.settle()
         try:
             return await handler(request)
+        except Refused as refused:
+            return JSONResponse({"error": f"{request.url.path}: {refused}"}, refused.status)
         except msgspec.MsgspecError as error:
             return JSONResponse({"error": f"{request.url.path}: {error}"}, 400)
 

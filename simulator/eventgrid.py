@@ -25,6 +25,8 @@ type Schema = Literal["EventGridSchema", "CloudEventSchemaV1_0"]
 type State = Literal["Creating", "AwaitingManualAction", "Succeeded", "Failed"]
 
 TOPIC_KEY: Final = "c2ltdWxhdGVkLXRvcGljLWtleQ=="
+LISTENING: Final = "rollouts"
+"""A topic to which nobody in the box is subscribed: what is published to it goes into the inbox, for people."""
 SCHEDULE: Final = (10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200)
 """Seconds before the next attempt, by the number of those that failed; the last one from there on."""
 AT_LEAST: Final = {404: 300, 408: 120, 503: 30}
@@ -163,12 +165,18 @@ class EventGrid:
 
     async def _take(self, request: Request) -> Response:
         try:
-            topic = _TOPIC + request.path_params["topic"]
-            events = _events(_admitted(request, await request.body()), topic)
+            name = request.path_params["topic"]
+            events = _events(_admitted(request, await request.body()), _TOPIC + name)
         except Refused as refused:
             return refused.response()
         for event in events:
-            self.publish(event if "specversion" in event else event | {"topic": topic})
+            if name == LISTENING:
+                kind, subject = (str(event.get(key) or "") for key in ("eventType", "subject"))
+                self.sim.inbox.add(
+                    "topic", name, f"{kind or event.get('type')}: {subject}", event, key=str(event["id"])
+                )
+            else:
+                self.publish(event if "specversion" in event else event | {"topic": _TOPIC + name})
         return Response()
 
     # Subscriptions

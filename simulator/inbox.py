@@ -24,8 +24,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "inbox": ("Inbox", "受信箱"),
     "about": ("What arrived in the simulated Azure", "シミュレーションの Azure に届いたもの"),
     "clock": (
-        "Simulated time (UTC): a minute passes in a second, so these times run ahead of your clock.",
-        "時刻はシミュレーション時刻 (UTC) です。1 秒で 1 分進むため、実際の時刻より先になります。",
+        "Simulated time (UTC): it passes faster, so these times run ahead of your clock.",
+        "時刻はシミュレーション時刻 (UTC) です。速く進むため、実際の時刻より先になります。",
     ),
     "console": ("Console", "コンソール"),
     "all": ("All", "すべて"),
@@ -35,6 +35,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "github": ("GitHub", "GitHub"),
     "webhook": ("Webhooks", "Webhook"),
     "job": ("Jobs", "ジョブ"),
+    "topic": ("Event Grid topic", "Event Grid トピック"),
     "to": ("To", "宛先"),
     "from": ("From", "差出人"),
     "key": ("Key", "キー"),

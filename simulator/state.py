@@ -8,29 +8,62 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+from itertools import count
 from typing import Literal
 
-type Channel = Literal["teams", "email", "sms", "github", "webhook", "job"]
+type Channel = Literal["teams", "email", "sms", "github", "webhook", "job", "topic"]
 
 
 class Clock:
-    """Simulated time: runs `rate` times as fast as the wall, or stands still (rate 0) and is moved by hand."""
+    """Simulated time: runs `rate` times as fast as the wall, or stands still (rate 0) and is moved by hand.
+
+    Others can tell the same time from `start`, `wall` and `rate`: start + (time.time() - wall) * rate.
+    """
 
     def __init__(self, rate: float = 60, start: datetime | None = None) -> None:
-        self.rate = rate
-        self._start = start or datetime.now(UTC)
-        self._wall = time.monotonic()
-        self._moved = 0.0
+        self._said = (
+            (start or datetime.now(UTC)).astimezone(UTC),
+            time.time(),
+            rate,
+        )  # one value: tests turn it from another thread
+        self._later: list[tuple[datetime, int, Callable[[datetime], object]]] = []
+        self._number = count()
+        self.changed: Callable[[], object] = lambda: None
+        """Told whenever the clock is turned or moved."""
+
+    @property
+    def rate(self) -> float:
+        return self._said[2]
 
     def now(self) -> datetime:
-        return self._start + timedelta(seconds=(time.monotonic() - self._wall) * self.rate + self._moved)
+        start, wall, rate = self._said
+        return start + timedelta(seconds=(time.time() - wall) * rate)
+
+    def describe(self) -> dict[str, object]:
+        start, wall, rate = self._said
+        return {"start": start.isoformat(), "wall": wall, "rate": rate}
 
     def turn(self, rate: float) -> None:
         """From now on `rate` times as fast as the wall; the moment stays the same."""
-        self._start, self._wall, self._moved, self.rate = self.now(), time.monotonic(), 0.0, rate
+        self._said = (self.now(), time.time(), rate)
+        self.changed()
 
     def advance(self, seconds: float) -> None:
-        self._moved += seconds
+        start, wall, rate = self._said
+        self._said = (start + timedelta(seconds=seconds), wall, rate)
+        self.changed()
+
+    def call(self, moment: datetime, what: Callable[[datetime], object]) -> None:
+        """`what(moment)` happens then: at the first `settle` after it, in the order of the moments."""
+        heappush(self._later, (moment, next(self._number), what))
+
+    def settle(self) -> None:
+        """Everything whose moment has come happens, so that whoever asks next sees the world as it is now."""
+        now = self.now()
+        while self._later and self._later[0][0] <= now:
+            moment, _, what = heappop(self._later)
+            what(moment)
 
     async def until(self, moment: datetime) -> None:
         """Waits, in small steps of the wall clock, until simulated time has reached `moment`."""

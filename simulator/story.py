@@ -1,15 +1,17 @@
-"""A morning in the workspace `prod`, told by its events: what `make run` plays."""
+"""A morning in the workspace `prod`, told by its events and by two rollouts: what `make run` plays."""
 
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from simulator.approver import approve
 from simulator.arm import Json, guid, stamp
-from simulator.azureml import CODE_FAILED, NODE_PREEMPTED, AzureML, Run, Status, Trouble
+from simulator.azureml import CODE_FAILED, NODE_PREEMPTED, AzureML, Run, Status, Trouble, Workspace
 from simulator.eventgrid import EventGrid
+from simulator.online import Endpoint, OnlineEndpoints
 from simulator.state import Simulated
 
 SUBSCRIPTION: Final = "5f3b2c1a-8d4e-4c6b-9a7f-0e1d2c3b4a59"
@@ -17,7 +19,17 @@ GROUP: Final = "mlops"
 WORKSPACE: Final = "prod"
 BREACH: Final = "fraud-monitor_data_drift has failed due to one or more features violating metric thresholds"
 
+ENDPOINT: Final = "fraud-online"
+CHAMPION: Final = "12"
+
 _TRIALS: Final = 20
+_COHORTS: Final = {"north": 0.004, "south": -0.003, "online": 0.001, "new-merchants": -0.021}
+"""How far from the metric of the whole those of its parts are."""
+_ASSESSED: Final = {"responsible_ai": "assessments/fraud.yaml"}
+_BEGINS: Final = timedelta(hours=6)
+_ENDS: Final = timedelta(hours=24)
+"""How long a rollout is waited for. Six simulated hours are half a minute at rate 600: someone may be starting up."""
+_QUIET: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -34,12 +46,17 @@ class Story:
     sim: Simulated
     eventgrid: EventGrid
     azureml: AzureML
-    pause: float = 0.9
+    endpoints: OnlineEndpoints
+    pause: float = 2.0
     state: Literal["not begun", "playing", "told"] = "not begun"
     chapters: list[Chapter] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._here = self.azureml.workspace(SUBSCRIPTION, GROUP, WORKSPACE)
+
+    @property
+    def workspace(self) -> Workspace:
+        return self._here
 
     def describe(self) -> Json:
         return {"state": self.state, "workspace": self._here.path, "chapters": [vars(item) for item in self.chapters]}
@@ -47,6 +64,8 @@ class Story:
     async def play(self) -> None:
         """From the beginning, with new runs, as often as one likes."""
         self.state, self.chapters = "playing", []
+        self._open()
+        heard = max((entry.n for entry in self.sim.inbox.all()), default=0)
         told: list[tuple[str, Callable[[], Iterable[str]]]] = [
             (f"A sweep with {_TRIALS} trials starts", self._sweep_starts),
             ("Its trials run and end", self._trials_run),
@@ -62,8 +81,56 @@ class Story:
         for n, (title, tell) in enumerate(told):
             if n:
                 await asyncio.sleep(self.pause)
-            self.chapters.append(Chapter(title, stamp(self.sim.clock.now()) or "", list(tell())))
+            self._told(title, tell())
+        sato = self.eventgrid.spawn(approve(self.sim, heard))
+        await self._rollout(self._candidate)
+        sato.cancel()
+        self._told("The candidate's rollout ends", [])
+        await asyncio.sleep(self.pause)
+        self._told("A model is registered that is better on paper, and fails more often", self._worse_model())
+        await self._rollout(self._candidate)
+        self._told("Its rollout ends", [])
         self.state = "told"
+
+    def _told(self, title: str, events: Iterable[str]) -> None:
+        self.chapters.append(Chapter(title, stamp(self.sim.clock.now()) or "", list(events)))
+
+    def _open(self) -> None:
+        """The endpoint, as the night has left it."""
+        if self.endpoints.get(self._here, ENDPOINT):
+            return
+        run = self._trained("fraud train, last week", auc=0.921, accuracy=0.979)
+        tags = {"stage": "production", "team": "fraud", "auc": "0.921"}
+        self.azureml.know(self._here, "fraud", CHAMPION, tags | _ASSESSED, run.name)
+        self.endpoints.serve(self._here, ENDPOINT, f"fraud:{CHAMPION}")
+
+    def _trained(self, display: str, **metrics: float) -> Run:
+        """A training run that ended before anybody looked."""
+        body = self._command("fraud-train", display, {"team": "fraud", "model": "fraud"}, learning_rate="0.02")
+        run = self.azureml.begin(self._here, f"fraud-train-{guid()[:8]}", body)
+        self._ran(run, 42)
+        run.status, run.ended = "Completed", self.sim.clock.now()
+        run.metrics = {name: [value] for name, value in metrics.items()} | _cohorts(metrics["auc"])
+        return run
+
+    async def _rollout(self, model: str) -> None:
+        """Waits until the rollout of this model version has ended, one way or the other; not long where none begins."""
+        endpoint = self.endpoints.get(self._here, ENDPOINT)
+        listens = any(to.state == "Succeeded" for to in self.eventgrid.subscriptions.values())
+        if endpoint is None or not listens:
+            return
+        watched = _Watched(endpoint, model)
+        if await self._until(lambda: watched.begun, _BEGINS):
+            await self._until(lambda: watched.ended(self.sim.clock.now()), _ENDS)
+
+    async def _until(self, question: Callable[[], bool], limit: timedelta) -> bool:
+        end = self.sim.clock.now() + limit
+        while not question():
+            if self.sim.clock.now() > end:
+                return False
+            await asyncio.sleep(0.05)
+            self.sim.clock.settle()
+        return True
 
     def _command(self, experiment: str, display: str, tags: dict[str, str], **inputs: str) -> Json:
         """What a data scientist's command job looks like in the workspace."""
@@ -142,15 +209,24 @@ class Story:
             "precision": [0.874],
             "recall": [0.816],
             "loss": [0.41, 0.22, 0.14, 0.11],
+            **_cohorts(0.93),
         }
         self._completed = self._turns(self._good, "Finalizing", "Completed")
         return self._completed
 
     def _model_registered(self) -> Iterable[str]:
-        known = [int(version) for version in self._here.models.get("fraud", {})]
-        tags = {"stage": "candidate", "team": "fraud", "auc": "0.93"}
-        version = str(max(known, default=12) + 1)
-        return self.azureml.register(self._here, "fraud", version=version, tags=tags, job=self._good.name)
+        return self._register(self._good, {"auc": "0.93"})
+
+    def _worse_model(self) -> Iterable[str]:
+        run = self._trained("fraud train, deeper trees", auc=0.936, accuracy=0.983)
+        return self._register(run, {"auc": "0.936", "simulated_error_rate": "0.01"})
+
+    def _register(self, run: Run, tags: dict[str, str]) -> list[str]:
+        """The next version, a candidate."""
+        version = max(int(known) for known in self._here.models["fraud"]) + 1
+        self._candidate = f"fraud:{version}"
+        tags = {"stage": "candidate", "team": "fraud"} | _ASSESSED | tags
+        return self.azureml.register(self._here, "fraud", version=str(version), tags=tags, job=run.name)
 
     def _failed_run(self) -> Iterable[str]:
         body = self._command("churn-train", "churn train", {"team": "churn"}, horizon="30")
@@ -194,3 +270,39 @@ class Story:
             "metadataVersion": "1",
         }
         return [self.eventgrid.publish(broken)]
+
+
+def _cohorts(auc: float) -> dict[str, list[float]]:
+    return {f"auc/{name}": [round(auc + off, 4)] for name, off in _COHORTS.items()}
+
+
+@dataclass
+class _Watched:
+    """A rollout, as somebody sees it who looks at the endpoint only."""
+
+    endpoint: Endpoint
+    model: str
+    shared: bool = False
+    since: datetime | None = None
+    """When it was left without any traffic, after it had some."""
+
+    @property
+    def _names(self) -> list[str]:
+        return [each.name for each in self.endpoint.deployments.values() if each.model == self.model]
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._names)
+
+    def ended(self, now: datetime) -> bool:
+        """It has everything, or is gone, or has had nothing for a while."""
+        share = (
+            max((self.endpoint.traffic | self.endpoint.mirror).get(name, 0) for name in self._names)
+            if self.begun
+            else 0
+        )
+        self.shared = self.shared or share > 0
+        self.since = None if share else self.since or now
+        if share == 100 or not self.begun:  # noqa: PLR2004 (per cent)
+            return True
+        return self.shared and self.since is not None and now - self.since > _QUIET

@@ -142,7 +142,7 @@ def test_a_pipeline_of_a_registered_component_runs_to_its_end_and_registers_a_mo
     assert submitted.studio_url.startswith(box.http)
     eventually(lambda: ml.jobs.get("retrain-1").status == "Completed")
     model = eventually(lambda: ml.models.get("fraud", label="latest"))
-    assert (model.version, model.tags, model.job_name) == ("1", {"stage": "candidate", "team": "fraud"}, "retrain-1")
+    assert (model.version, model.tags, model.job_name) == ("1", {"stage": "dev", "team": "fraud"}, "retrain-1")
     assert [received.key for received in box.sim.inbox.all("job")].count("retrain-1") == 1
 
     statuses = [event["data"]["runStatus"] for event in events(box, "RunStatusChanged", "retrain-1")]
@@ -369,7 +369,7 @@ def test_every_run_of_the_story_can_be_read_and_the_preempted_one_run_again(box,
     box.run(box.azure.story.play())
     prod = client("prod")
     read = {run.name: prod.jobs.get(run.name) for run in prod.jobs.list()}
-    assert sorted(job.type for job in read.values()) == ["command"] * 4 + ["sweep"]
+    assert sorted(job.type for job in read.values()) == ["command"] * 6 + ["sweep"]
     preempted = next(job for name, job in read.items() if name.startswith("fraud-nightly-"))
     preempted.name = "again"
     assert prod.jobs.create_or_update(preempted).experiment_name == "fraud-train"

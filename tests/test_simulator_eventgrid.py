@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,12 @@ import requests
 from aiohttp import ClientSession, web
 
 from simulator.app import Azure, Box, Options, running
+from simulator.approver import approve
 from simulator.eventgrid import Delivery, Manners
+from simulator.online import Deployment
+from simulator.online import Endpoint as Served
 from simulator.state import Fault
+from simulator.traffic import Manners as Habits
 
 type Json = dict[str, Any]
 
@@ -223,6 +229,9 @@ async def test_a_fault_on_the_way_makes_a_repetition_and_loses_nothing(how, time
 async def test_chaos_repeats_and_reorders_and_a_seed_repeats_the_chaos():
     async def history(seed: int) -> tuple[list[str], int]:
         async with delivering(manners=Manners.chaos(), seed=seed) as (box, endpoint):
+            box.sim.clock.turn(
+                2000
+            )  # on a busy machine an event could else outlive its day before it is delivered again
             sent = [box.eventgrid.publish(event(n)) for n in range(200)]
             await quiet(box)
             assert set(endpoint.ids) == set(sent)
@@ -296,6 +305,87 @@ async def test_the_story_is_told_from_the_sweep_to_the_malformed_event():
         assert by_id[malformed]["data"] == "not an object"
 
 
+async def test_the_story_waits_for_its_two_rollouts_to_end():
+    async with delivering() as (box, _):
+        box.story.pause = 0
+        box.sim.clock.turn(20_000)
+        here, champion = box.story.workspace, "fraud:12"
+        titles = [
+            "The candidate's rollout ends",
+            "A model is registered that is better on paper, and fails more often",
+            "Its rollout ends",
+        ]
+
+        def told(title: str) -> bool:
+            return title in [chapter.title for chapter in box.story.chapters]
+
+        def deploy(endpoint: Served, version: str) -> None:
+            model = {"properties": {"model": f"azureml:fraud:{version}"}}
+            endpoint.deployments[f"v{version}"] = Deployment(
+                f"v{version}", model, box.sim.clock.now(), "Succeeded", up=True
+            )
+
+        playing = asyncio.create_task(box.story.play())
+        await until(lambda: "13" in here.models.get("fraud", {}))
+        endpoint = box.endpoints.get(here, "fraud-online")
+        assert endpoint
+        assert [each.model for each in endpoint.deployments.values()] == [champion]
+        deploy(endpoint, "13")
+        for traffic, mirror in [({"blue": 100}, {"v13": 20}), ({"blue": 90, "v13": 10}, {})]:
+            box.endpoints.shift(endpoint, traffic, mirror)
+            await asyncio.sleep(0.06)
+            assert not told(titles[0])
+        box.endpoints.shift(endpoint, {"v13": 100}, {})
+        await until(lambda: told(titles[1]))
+        assert told(titles[0])
+
+        worse = here.models["fraud"]["14"].body
+        assert float(worse["tags"]["simulated_error_rate"]) == 5 * Habits().error_rate
+        run = here.runs[worse["jobName"]]
+        assert run.metrics["auc"] > [0.93]
+        assert run.metrics.keys() >= {"auc/north", "auc/south"}
+        deploy(endpoint, "14")
+        box.endpoints.shift(endpoint, {"v13": 100}, {"v14": 20})
+        await asyncio.sleep(0.12)
+        box.endpoints.shift(endpoint, {"v13": 100}, {})
+        await until(lambda: told(titles[2]))
+        await playing
+        assert box.story.state == "told"
+
+
+async def test_sato_opens_the_link_of_a_card_and_approves_once():
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    async def page(request: web.Request) -> web.Response:
+        asked.append((request.method, {name: str(value) for name, value in (await request.post()).items()}))
+        return web.Response(status=503 if len(asked) == 1 else 200)
+
+    app = web.Application()
+    app.router.add_route("*", "/approve/{token}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "localhost", 0).start()
+    url = f"http://localhost:{runner.addresses[0][1]}/approve/a.b"
+
+    def card(url: str) -> dict[str, Any]:
+        actions = [{"type": "Action.OpenUrl", "title": "Answer", "url": url}]
+        content = {"type": "AdaptiveCard", "body": [{"type": "ActionSet", "actions": actions}]}
+        return {"attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": content}]}
+
+    async with running(Options(rate=100_000)) as box:
+        old = box.sim.inbox.add("teams", "Fraud team", "old", card(f"{url}-old"))
+        box.sim.inbox.add("teams", "Fraud team", "news", card("http://localhost/rollouts/1"))
+        box.sim.inbox.add("teams", "Fraud team", "asked", card(url))
+        sato = asyncio.create_task(approve(box.sim, old.n))
+        await until(lambda: len(asked) == 3)
+        await asyncio.sleep(0.12)
+        sato.cancel()
+    await runner.cleanup()
+    assert [method for method, _ in asked] == ["GET", "GET", "POST"]  # the service was not up yet when he first tried
+    said = asked[-1][1]
+    assert (said["by"], said["answer"], bool(said["reason"])) == ("Sato", "approve", True)
+
+
 # What follows is synchronous: the box in a thread, as scripts and the SDK use it.
 
 
@@ -326,13 +416,13 @@ def test_control_turns_the_clock_sets_faults_and_shows_what_there_is(box):
 
 
 @contextmanager
-def topic(box: Box, key: str) -> Iterator[Any]:
+def topic(box: Box, key: str, setting: str = "EVENTGRID_TOPIC_ENDPOINT") -> Iterator[Any]:
     from azure.core.credentials import AzureKeyCredential
     from azure.eventgrid import EventGridPublisherClient
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REQUESTS_CA_BUNDLE", box.ca)  # this client takes no `connection_verify`
-        with EventGridPublisherClient(box.environment["EVENTGRID_TOPIC_ENDPOINT"], AzureKeyCredential(key)) as client:
+        with EventGridPublisherClient(box.environment[setting], AzureKeyCredential(key)) as client:
             yield client
 
 
@@ -354,6 +444,19 @@ def test_the_publisher_of_the_sdk_is_taken_in_both_schemas_with_the_right_key(bo
     assert first["topic"] == again["topic"]  # so that twice the same event is known for one
     with topic(box, "d3Jvbmc=") as client, pytest.raises(ClientAuthenticationError):
         client.send(plain)
+
+
+def test_what_is_published_for_others_comes_into_the_inbox_and_not_back(box):
+    from azure.eventgrid import EventGridEvent
+
+    published = box.azure.eventgrid.counts.published
+    event = EventGridEvent(subject="fraud-online", event_type="RolloutCompleted", data={}, data_version="1")
+    with topic(box, box.environment["SWITCHYARD_TOPIC_KEY"], "SWITCHYARD_TOPIC_ENDPOINT") as client:
+        client.send(event)
+    [received] = box.sim.inbox.all("topic")
+    assert (received.title, received.key) == ("RolloutCompleted: fraud-online", str(event.id))
+    assert box.azure.eventgrid.counts.published == published
+    assert "RolloutCompleted: fraud-online" in requests.get(f"{box.http}/inbox?channel=topic", timeout=5).text
 
 
 @pytest.mark.parametrize(
@@ -379,6 +482,7 @@ def test_a_topic_refuses_what_is_no_event(box, body, status, words):
 def test_the_command_says_where_it_is_and_ends_with_its_parent(tmp_path):
     parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     command = [sys.executable, "-m", "simulator", "--http-port", "0", "--state-dir", str(tmp_path)]
+    command += ["--rate", "0", "--start", "2026-11-20T08:00:00+09:00"]
     box = subprocess.Popen([*command, "--parent", str(parent.pid)], stdout=subprocess.PIPE, text=True)
     try:
         assert box.stdout
@@ -387,7 +491,23 @@ def test_the_command_says_where_it_is_and_ends_with_its_parent(tmp_path):
         assert said["pid"] == box.pid
         assert said["environment"]["AZURE_RESOURCE_MANAGER_URL"] == said["https"]
         assert Path(said["ca"]).read_text().count("BEGIN CERTIFICATE") == 1
-        assert requests.get(f"{said['http']}/control/state", timeout=5).json()["clock"]["rate"] == 60
+        assert requests.get(f"{said['http']}/control/state", timeout=5).json()["clock"] == {
+            "now": "2026-11-19T23:00:00.0000000Z",
+            "rate": 0,
+        }
+        # Whoever wants to live in the same time reads how from the file; the levers write it again.
+        for lever, start, rate in [
+            ({"advance": 3600}, "2026-11-20T00:00:00Z", 0),
+            ({"rate": 600}, "2026-11-20T00:00:00Z", 600),
+        ]:
+            requests.post(f"{said['http']}/control/clock", json=lever, timeout=5).raise_for_status()
+            clock = json.loads((tmp_path / "simulator.json").read_text())["clock"]
+            assert clock["rate"] == rate
+            assert datetime.fromisoformat(clock["start"]) == datetime.fromisoformat(start)
+        before = time.time()
+        now = requests.get(f"{said['http']}/control/state", timeout=5).json()["clock"]["now"]
+        gone = (datetime.fromisoformat(now) - datetime.fromisoformat(clock["start"])).total_seconds()
+        assert (before - clock["wall"]) * 600 - 0.01 <= gone <= (time.time() - clock["wall"]) * 600
         parent.communicate(b"\n", timeout=5)
         assert box.wait(5) == 0
     finally:
