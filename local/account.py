@@ -9,6 +9,26 @@ from rich.markup import escape
 
 from shared.events import OWN, Event
 from shared.record import Decision
+from shared.rollout import words
+from shared.rollout.record import (
+    Ask,
+    Clear,
+    Create,
+    Done,
+    Finish,
+    Frozen,
+    Heard,
+    Mirror,
+    Move,
+    Probe,
+    Probed,
+    Promote,
+    Refused,
+    Restore,
+    Rollout,
+    Shift,
+    Step,
+)
 from shared.rules.load import TELL
 from shared.service import Told
 from shared.world import Clock
@@ -51,6 +71,39 @@ def matched(decision: Decision) -> str:
     said = [f"[bold]{escape(name)}[/]" for name in hits]
     said += [f"{escape(name)} [dim]waits for {' and '.join(decision.needs)}[/]" for name in waiting]
     return ", ".join(said) if said else f"[dim]no rule of {decision.considered} matched[/]"
+
+
+def progress(step: Step) -> str | None:
+    """A step of a rollout as a clause; None for one that is nothing to tell."""
+    command, answer = step.command, step.answer
+    why = f": [dim]{escape(words.tell(command.why, 'en'))}[/]" if command.why else ""
+    match command, answer:
+        case _, Refused():
+            return f"[red]✗[/] {type(command).__name__}: {escape(answer.reason)}"
+        case _, Heard(word=word):
+            reason = f": {escape(word.reason)}" if word.reason else ""
+            return f"[yellow]{word.verb}[/] by {escape(word.by)}{reason}"
+        case Create(), Done():
+            return f"the deployment is being made{why}"
+        case Probe(), Probed():
+            return f"{answer.sent} test requests, {answer.errors} failed, p95 {answer.p95:.0f} ms"
+        case ((Mirror() | Shift() | Promote() | Restore()), Done(again=False)):
+            return f"[cyan]{_traffic(command)}[/]{why}"
+        case Ask(), Done():
+            return f"[yellow]?[/] {escape(words.tell(command.question, 'en'))}{why}"
+        case Clear(), Frozen():
+            return f"[yellow]■[/] frozen until {answer.until:%Y-%m-%d %H:%M} UTC by {escape(answer.owner)}: {escape(answer.reason)}"
+        case Finish(), _:
+            colour = {"promoted": "green", "rolled back": "yellow", "stuck": "red"}[command.verdict]
+            return f"[{colour}]{command.verdict}[/]{why}"
+        case _:
+            return None
+
+
+def _traffic(move: Move) -> str:
+    live = ", ".join(f"{name} {share} %" for name, share in move.traffic.items()) or "no traffic"
+    copied = "".join(f", copies of {share} % to {name}" for name, share in move.mirror.items())
+    return escape(live + copied)
 
 
 class Account:
@@ -114,6 +167,18 @@ class Account:
         self._print(
             f"{_INDENT}{mark} {escape('defaults.tell' if intent.rule == TELL else intent.rule)} → [cyan]{intent.action}[/]: {escape(performed.note)}  {link}"
         )
+
+    def rollout(self, about: Rollout, step: Step) -> None:
+        """What is worth a line of one step of a rollout; its minutes are in the console."""
+        text = progress(step)
+        if text is None:
+            return
+        head = f"[bold magenta]rollout[/] {escape(about.endpoint)} [bold]{escape(f'{about.model}:{about.version}')}[/]"
+        self._line(head, f"{text}  [dim]{self._base}/rollouts/{about.id}[/]")
+        for one in step.command.readings:
+            self._print(f"{_INDENT}[dim]{escape(words.reading(one, 'en'))}[/]")
+        if isinstance(step.command, Ask):
+            self._print(f"{_INDENT}[dim]answer there, or: switchyard rollouts approve {about.id} (or reject)[/]")
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, highlight=False)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import os
+import secrets
 import socket as socketlib
 from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
@@ -16,13 +18,17 @@ import azure.functions as func
 import uvicorn
 from croniter import croniter
 
-from local import queue
+from local import queue, shelf
 from local.door import PATH, Door, Function, Receive, Scope, Send
+from local.rollouts import Rollouts
+from local.shelf import SqliteShelf
 from local.sqlite import Database
 from local.store import SCHEMA, SqliteStore
+from shared import wire
 from shared.cloud import Doors, doors
+from shared.conduct import OnStep
 from shared.service import Listener, Service
-from shared.settings import WORK_QUEUE, Secrets, Settings
+from shared.settings import ROLLOUT_QUEUE, WORK_QUEUE, Secrets, Settings
 from shared.web import app as web_app
 from shared.world import Clock, World
 
@@ -37,6 +43,18 @@ _LAST_CALL: Final = 5
 
 def wall() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 (the clock of the host is the wall's)
+
+
+def signing_key(state: Path) -> str:
+    """For approval links: made at the first start, and kept beside the state file for its owner alone to read."""
+    path = state.with_name(f"{state.name}.key")
+    if path.exists() and (kept := path.read_text()):
+        return kept
+    key = secrets.token_urlsafe(32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as new:
+        new.write(key)
+    return key
 
 
 @dataclass(frozen=True)
@@ -63,7 +81,10 @@ def discover(app: func.FunctionApp) -> Functions:
 
 
 class Host:
-    """Runs the functions. Everything it has answered for is in `state`; a second host on the same file goes on from there."""
+    """Runs the functions. Everything it has answered for is in `state`; a second host on the same file goes on from there.
+
+    `pace`: seconds of the clock in one second of waiting.
+    """
 
     def __init__(
         self,
@@ -72,16 +93,22 @@ class Host:
         environ: Mapping[str, str],
         *,
         listener: Listener | None = None,
+        on_step: OnStep | None = None,
         clock: Clock = wall,
+        pace: float = 1,
         inbox: str | None = None,
     ) -> None:
         import function_app
         from functions import host as functions_host
 
         self._clock = clock
-        self.database = Database(state, SCHEMA + queue.SCHEMA)
-        self.queues = queue.Queues(self.database, clock)
-        settings = Settings.of({**environ, "SWITCHYARD_CONFIG": str(config)})
+        self._pace = pace
+        self.database = Database(state, SCHEMA + queue.SCHEMA + shelf.SCHEMA)
+        self.queues = queue.Queues(self.database, clock, pace)
+        given = {"SWITCHYARD_CONFIG": str(config)}
+        if not environ.get("SWITCHYARD_SIGNING_KEY"):
+            given["SWITCHYARD_SIGNING_KEY"] = signing_key(state)
+        settings = Settings.of({**environ, **given})
         self._doors: Doors = doors(settings, environ, Secrets(environ), config)
         world = World(
             clock=clock,
@@ -93,11 +120,18 @@ class Host:
             github=self._doors.github,
             queue=queue.LocalQueue(self.queues, WORK_QUEUE),
             store=SqliteStore(self.database, self.queues, clock),
+            serving=self._doors.serving,
+            counts=self._doors.counts,
+            topic=self._doors.topic,
+            documents=self._doors.documents,
+            shelf=SqliteShelf(self.database),
+            rollouts=queue.LocalQueue(self.queues, ROLLOUT_QUEUE),
         )
-        self.service = Service.of(world, settings, **({"listener": listener} if listener else {}))
+        self.service = Service.of(world, settings, listener=listener or (lambda _: None), on_step=on_step)
         self.service.inbox = inbox is not None
         functions_host.use(self.service)
         self.functions = discover(function_app.app)
+        self._rollouts = Rollouts(self.service.conductor)
         self._door = Door(self.functions.eventgrid, self.queues.put, clock)
         names = ("localhost", "127.0.0.1", urlsplit(settings.public_url).hostname or "localhost")
         self._web = web_app(lambda: self.service, names)
@@ -173,16 +207,20 @@ class Host:
         self._free.release()
 
     async def _one(self, message: queue.Handed) -> None:
-        function = self.functions.queues.get(message.queue)
-        if function is None:
-            await self.queues.again(message, _AGAIN)
-            return
         try:
-            texts = await function(func.QueueMessage(id=str(message.id), body=message.body))
-            if texts and function.queue:
-                await self.queues.put(function.queue, texts)
+            if message.queue == ROLLOUT_QUEUE:  # not by the app's function: that one starts an orchestration
+                await self._rollouts.advance(wire.load(wire.Advance, message.body))
+            elif message.queue == f"{ROLLOUT_QUEUE}-poison":
+                await self._rollouts.give_up(message.body)
+            elif function := self.functions.queues.get(message.queue):
+                texts = await function(func.QueueMessage(id=str(message.id), body=message.body))
+                if texts and function.queue:
+                    await self.queues.put(function.queue, texts)
+            else:
+                await self.queues.again(message, _AGAIN)
+                return
         except Exception:
-            log.exception("function failed", extra={"function": function.name, "dequeued": message.dequeued})
+            log.exception("function failed", extra={"queue": message.queue, "dequeued": message.dequeued})
             if message.dequeued + 1 >= MOST_DEQUEUES and not message.queue.endswith("-poison"):
                 await self.queues.move(message, f"{message.queue}-poison")
             else:
@@ -194,7 +232,7 @@ class Host:
         due = croniter(schedule, self._clock(), second_at_beginning=True)
         while True:
             moment: datetime = due.get_next(datetime)
-            await asyncio.sleep(max(0.0, (moment - self._clock()).total_seconds()))
+            await asyncio.sleep(max(0.0, (moment - self._clock()).total_seconds()) / self._pace)
             try:
                 await function(func.TimerRequest(past_due=False))
             except Exception:

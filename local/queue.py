@@ -38,11 +38,15 @@ def insert(db: sqlite3.Connection, queue: str, bodies: Iterable[str], visible: f
 
 
 class Queues:
-    """Messages become visible, are handed out once, and are gone when the function that got them has returned."""
+    """Messages become visible, are handed out once, and are gone when the function that got them has returned.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    `pace`: seconds of the clock in one second of waiting.
+    """
+
+    def __init__(self, database: Database, clock: Clock, pace: float = 1) -> None:
         self._database = database
         self._clock = clock
+        self._pace = pace
         self._ready: deque[Handed] = deque()
         self._known: set[int] = set()
         self._behind = True  # there may be visible messages in the file that are not in memory
@@ -77,7 +81,7 @@ class Queues:
             if self._behind or (self._due is not None and self._due <= now):
                 await self._refill(now)
                 continue
-            left = None if self._due is None else self._due - now
+            left = None if self._due is None else (self._due - now) / self._pace
             try:
                 await asyncio.wait_for(self._wake.wait(), left)
             except TimeoutError:

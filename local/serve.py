@@ -27,7 +27,8 @@ def serve(config: Path, port: int, state: Path, *, simulate: bool, story: bool) 
     try:
         held = _alone(state)
         if simulate or story:
-            box = simulated.start(state.parent / "simulator")
+            begin = max(wall(), simulated.newest(state) or wall())
+            box = simulated.start(state.parent / "simulator", begin=begin)
             os.environ.update(box.environment)  # noqa: TID251 (SDK clients read their trust from the environment)
         environ = {**os.environ, "SWITCHYARD_PUBLIC_URL": base}  # noqa: TID251 (the edge)
         return asyncio.run(
@@ -86,8 +87,18 @@ async def _serve(
 ) -> int:
     base = environ["SWITCHYARD_PUBLIC_URL"]
     watched = console.is_terminal or box is not None  # nobody reads the account of a service that writes to a log file
-    listener = Account(console, base, wall) if watched else None
-    host = Host(config, state, environ, listener=listener, inbox=box.http if box else None)
+    clock, pace = (box.now, box.rate) if box else (wall, 1)
+    account = Account(console, base, clock) if watched else None
+    host = Host(
+        config,
+        state,
+        environ,
+        listener=account,
+        on_step=account.rollout if account else None,
+        clock=clock,
+        pace=pace,
+        inbox=box.http if box else None,
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from local import queue
+from local import queue, shelf
+from local.rollouts import Rollouts
+from local.shelf import SqliteShelf
 from local.sqlite import Database
 from local.store import SCHEMA, SqliteStore
 from shared import wire
@@ -12,7 +14,7 @@ from shared.events import AZURE_ML
 from shared.record import EventRecord, IntentRecord
 from shared.rules.load import load_texts
 from shared.service import Service, Told
-from shared.settings import WORK_QUEUE, Settings
+from shared.settings import ROLLOUT_QUEUE, WORK_QUEUE, Settings
 from tests.world import Outside
 
 WORKSPACE = "/subscriptions/s1/resourceGroups/mlops/providers/Microsoft.MachineLearningServices/workspaces/prod"
@@ -37,10 +39,13 @@ class Station:
         self.queues = queue.Queues(database, outside.clock)
         outside.store = SqliteStore(database, self.queues, outside.clock)
         outside.queue = queue.LocalQueue(self.queues, WORK_QUEUE)  # type: ignore[assignment]  # the real one, not the fake
+        outside.shelf = SqliteShelf(database)
+        outside.rollouts = queue.LocalQueue(self.queues, ROLLOUT_QUEUE)
         self.told: list[Told] = []
         loaded = load_texts({"switchyard.yaml": switchyard, "rules/team.yaml": rules})
         assert not loaded.problems, loaded.problems
         self.service = Service(outside.world, Settings(), loaded, listener=self.told.append)
+        self.rollouts = Rollouts(self.service.conductor)
 
     async def send(self, *envelopes: Mapping[str, object]) -> None:
         """What the door does with them."""
@@ -54,7 +59,10 @@ class Station:
                 await self.queues._refill(self.outside.clock().timestamp())
                 continue
             message = await self.queues.take()
-            await self.service.on_message(message.body)
+            if message.queue == ROLLOUT_QUEUE:
+                await self.rollouts.advance(wire.load(wire.Advance, message.body))
+            else:
+                await self.service.on_message(message.body)
             self.queues.done(message)
 
     async def later(self, seconds: float) -> None:
@@ -73,7 +81,7 @@ class Station:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Database]:
-    database = Database(path, SCHEMA + queue.SCHEMA)
+    database = Database(path, SCHEMA + queue.SCHEMA + shelf.SCHEMA)
     try:
         yield database
     finally:

@@ -4,6 +4,9 @@ import asyncio
 import io
 import json
 import re
+import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -11,8 +14,13 @@ import pytest
 
 from local.host import Host, listening
 from local.serve import _alone, serve
-from shared.settings import INTAKE_QUEUE
+from shared import book
+from shared.settings import INTAKE_QUEUE, ROLLOUT_QUEUE
+from shared.world import Search
+from tests.fleet import CANARY, Fate, Fleet
 from tests.station import SWITCHYARD, run_event
+from tests.test_rollouts import POLICY
+from tests.world import START, VirtualClock
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT.parent / "shared" / "fixtures"
@@ -241,6 +249,72 @@ async def test_work_that_outlasts_the_patience_is_left_for_the_next_start(config
     assert found is not None
     assert found.status == "decided"
     assert await second.stop() == 0
+
+
+class FastClock(VirtualClock):
+    """A quarter of an hour in a tenth of a second; calls take no time of their own."""
+
+    RATE = 9000.0
+
+    def __init__(self):
+        self._began = time.monotonic()
+
+    def __call__(self):
+        return START + timedelta(seconds=(time.monotonic() - self._began) * self.RATE)
+
+    now = property(__call__)
+
+    def advance(self, seconds):
+        pass
+
+
+async def test_a_rollout_runs_to_its_end_and_its_events_go_through_the_rules(config, tmp_path):
+    clock = FastClock()
+    host = Host(config, tmp_path / "state.db", {}, clock=clock, pace=clock.RATE)
+    world = host.service.world
+    fleet = Fleet(1, policy=POLICY, fate=Fate(), shelf=world.shelf, rollouts=world.rollouts, clock=clock)
+    conductor = host.service.conductor
+    conductor.world = replace(world, serving=fleet, counts=fleet, topic=fleet, platform=fleet.world.platform)
+    await conductor.start(fleet.rollout)
+    host.start()
+    async with asyncio.timeout(20):
+        while not (found := await world.store.events(Search(type="RolloutCompleted"))):  # noqa: ASYNC110 (another task)
+            await asyncio.sleep(0.02)
+    assert fleet.weights == {CANARY: 100}
+    assert found[0].event is not None
+    assert found[0].event.subject == f"rollouts/{fleet.rollout.id}"
+    assert found[0].decision is not None
+    await host.stop()
+
+
+async def test_a_rollout_that_cannot_go_on_ends_stuck_and_a_person_is_told(served, monkeypatch):
+    monkeypatch.setattr("local.host._AGAIN", 0.0)
+    conductor = served.host.service.conductor
+    fleet = Fleet(1, policy=POLICY, fate=Fate())
+    monkeypatch.setattr(conductor, "step", lambda *_: 1 / 0)
+    await conductor.start(fleet.rollout)
+    await served.host.queues.put(ROLLOUT_QUEUE, ["not json"])
+    await asyncio.wait_for(served.host.idle(), 10)
+    head = await book.head(conductor.world.shelf, fleet.rollout)
+    assert head.status == "stuck"
+    assert [one["event"]["type"] for one in await served.records()] == ["RolloutStuck"]
+    assert await served.host.queues.waiting() == 0
+
+
+def test_the_key_of_approval_links_is_made_once_and_for_its_owner_alone(config, tmp_path):
+    state = tmp_path / "state.db"
+
+    async def key(environ):
+        host = Host(config, state, environ)
+        await host.stop()
+        return host.service.settings.signing_key
+
+    made = asyncio.run(key({}))
+    assert len(made) >= 32
+    assert asyncio.run(key({})) == made
+    assert asyncio.run(key({"SWITCHYARD_SIGNING_KEY": "of the environment"})) == "of the environment"
+    (kept,) = (path for path in tmp_path.iterdir() if path.is_file() and path.read_bytes() == made.encode())
+    assert kept.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(

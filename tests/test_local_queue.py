@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -117,6 +118,15 @@ async def test_a_delayed_message_waits_for_its_time(database, clock):
     clock.forward(61)
     assert queues.ready()
     assert (await queues.take()).body == "later"
+
+
+async def test_where_the_clock_is_fast_nobody_waits_longer_than_it_says(database):
+    began = time.monotonic()
+    queues = queue.Queues(
+        database, lambda: datetime.fromtimestamp((time.monotonic() - began) * 60_000, UTC), pace=60_000
+    )
+    await queues.put("q", ["in an hour"], delay=3600)
+    assert (await asyncio.wait_for(queues.take(), 5)).body == "in an hour"
 
 
 async def test_a_waiting_taker_is_woken_by_a_message_that_comes_later(database, clock):

@@ -3,19 +3,29 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Literal, cast
+
+from msgspec.structs import replace
 
 from shared.errors import PermanentError, TemporaryError
-from shared.record import Job
+from shared.record import Job, WorkspaceRef
+from shared.rollout.policy import Gate, Recipe
+from shared.rollout.record import DeploymentState, EndpointState, Pair, Weights
 from shared.world import (
+    EndpointRef,
     Letter,
+    Moved,
+    Origin,
     PipelineJob,
+    Queue,
     Reply,
+    Scored,
+    Shelf,
     Store,
     Submitted,
     Texted,
-    WorkspaceRef,
     World,
 )
 
@@ -157,6 +167,137 @@ class FakeQueue:
 
 
 @dataclass
+class FakeServing:
+    """Endpoints by name, each as it was left: what is asked for is there at once. Models by `name:version`."""
+
+    endpoints: dict[str, EndpointState] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    scores: dict[str, Scored] = field(default_factory=dict)
+    """What a deployment answers, where it is not 200 and {}."""
+    asked: list[tuple[object, ...]] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def _asked(self, *call: object) -> None:
+        self.asked.append(call)
+        if self.failure:
+            raise self.failure
+
+    async def endpoint(self, endpoint: EndpointRef) -> EndpointState | None:
+        self._asked("endpoint", endpoint.name)
+        return self.endpoints.get(endpoint.name)
+
+    async def create(
+        self, endpoint: EndpointRef, name: str, model: str, recipe: Recipe, tags: Mapping[str, str]
+    ) -> None:
+        self._asked("create", endpoint.name, name, model)
+        old = self.endpoints[endpoint.name]
+        others = [one for one in old.deployments if one.name != name]
+        new = DeploymentState(name, "Succeeded", model, dict(tags))
+        self.endpoints[endpoint.name] = replace(old, deployments=(*others, new))
+
+    async def move(
+        self, endpoint: EndpointRef, traffic: Weights, mirror: Weights, expected: tuple[Weights, Weights] | None
+    ) -> Moved:
+        self._asked("move", endpoint.name, traffic, mirror)
+        old = self.endpoints[endpoint.name]
+        if (old.traffic, old.mirror) == (traffic, mirror):
+            return Moved("already", traffic, mirror)
+        if expected is not None and (old.traffic, old.mirror) != expected:
+            return Moved("changed", old.traffic, old.mirror)
+        self.endpoints[endpoint.name] = replace(old, traffic=traffic, mirror=mirror)
+        return Moved("accepted", traffic, mirror)
+
+    async def delete(self, endpoint: EndpointRef, name: str) -> None:
+        self._asked("delete", endpoint.name, name)
+        old = self.endpoints[endpoint.name]
+        left = tuple(one for one in old.deployments if one.name != name)
+        self.endpoints[endpoint.name] = replace(old, deployments=left)
+
+    async def score(self, endpoint: EndpointRef, deployment: str, body: bytes) -> Scored:
+        self._asked("score", endpoint.name, deployment, body)
+        return self.scores.get(deployment, Scored(200, b"{}", 20.0))
+
+    async def invoke(self, endpoint: EndpointRef, deployment: str, data: str) -> str:
+        self._asked("invoke", endpoint.name, deployment, data)
+        return f"job-{len(self.asked)}"
+
+    async def origin(self, where: WorkspaceRef, model: str, version: str) -> Origin | None:
+        self._asked("origin", model, version)
+        return self.origins.get(f"{model}:{version}")
+
+    async def tag(self, where: WorkspaceRef, model: str, version: str, tags: Mapping[str, str]) -> None:
+        self._asked("tag", model, version, dict(tags))
+        old = self.origins[f"{model}:{version}"]
+        self.origins[f"{model}:{version}"] = dataclass_replace(old, tags={**old.tags, **tags})
+
+
+@dataclass
+class FakeCounts:
+    """Those of `pairs` that are in the span."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    failure: Failure | None = None
+
+    async def minutes(
+        self,
+        endpoint: EndpointRef,
+        source: Literal["logs", "metrics"],
+        arms: tuple[str, Sequence[str]],
+        span: tuple[datetime, datetime],
+        gates: Sequence[Gate],
+    ) -> Sequence[Pair]:
+        if self.failure:
+            raise self.failure
+        return [pair for pair in self.pairs if span[0] <= pair.at < span[1]]
+
+
+@dataclass
+class FakeTopic:
+    published: list[Mapping[str, object]] = field(default_factory=list)
+    failure: Failure | None = None
+
+    async def publish(self, event: Mapping[str, object]) -> None:
+        self.published.append(event)
+        if self.failure:
+            raise self.failure
+
+
+@dataclass
+class FakeDocuments:
+    texts: dict[str, str] = field(default_factory=dict)
+
+    async def read(self, name: str) -> str | None:
+        return self.texts.get(name)
+
+
+@dataclass
+class DictShelf:
+    folders: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    async def keep(self, folder: str, name: str, text: str) -> str:
+        return self.folders.setdefault(folder, {}).setdefault(name, text)
+
+    async def put(self, folder: str, name: str, text: str) -> None:
+        self.folders.setdefault(folder, {})[name] = text
+
+    async def swap(self, folder: str, name: str, old: str | None, new: str | None) -> bool:
+        texts = self.folders.setdefault(folder, {})
+        if texts.get(name) != old:
+            return False
+        if new is None:
+            texts.pop(name, None)
+        else:
+            texts[name] = new
+        return True
+
+    async def get(self, folder: str, name: str) -> str | None:
+        return self.folders.get(folder, {}).get(name)
+
+    async def all(self, folder: str, *, after: str = "", limit: int = 10_000) -> Sequence[tuple[str, str]]:
+        return sorted(row for row in self.folders.get(folder, {}).items() if row[0] > after)[:limit]
+
+
+@dataclass
 class Counter:
     """Of a store, what actions use: `count`."""
 
@@ -206,6 +347,12 @@ class Outside:
     github: FakeGitHub = field(default_factory=FakeGitHub)
     queue: FakeQueue = field(default_factory=FakeQueue)
     store: Store = field(default_factory=lambda: cast("Store", Counter()))
+    serving: FakeServing = field(default_factory=FakeServing)
+    counts: FakeCounts = field(default_factory=FakeCounts)
+    topic: FakeTopic = field(default_factory=FakeTopic)
+    documents: FakeDocuments = field(default_factory=FakeDocuments)
+    shelf: Shelf = field(default_factory=DictShelf)
+    rollouts: Queue = field(default_factory=FakeQueue)
 
     @property
     def world(self) -> World:
@@ -219,6 +366,12 @@ class Outside:
             self.github,
             self.queue,
             self.store,
+            self.serving,
+            self.counts,
+            self.topic,
+            self.documents,
+            self.shelf,
+            self.rollouts,
         )
 
     def fail(self, status: int, retry_after: int | None = None) -> None:
@@ -226,6 +379,6 @@ class Outside:
         headers = {} if retry_after is None else {"retry-after": str(retry_after)}
         self.http.otherwise, self.http.echoes = Reply(status, headers, b""), True
         busy = status in {408, 429} or status >= 500
-        for door in (self.platform, self.mail, self.sms):
+        for door in (self.platform, self.mail, self.sms, self.serving, self.counts, self.topic):
             words = f"HTTP {status}"
             door.failure = TemporaryError(words, retry_after=retry_after) if busy else PermanentError(words)

@@ -1,0 +1,49 @@
+"""The live account tells what happens to a rollout in a few lines; its minutes are in the console."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from local.account import Account
+from local.rollouts import Rollouts
+from shared.conduct import Conductor
+from tests.fleet import Fate
+from tests.test_rollouts import POLICY, STORIES, Machine
+
+
+async def told(policy, fate):
+    machine, text = Machine(policy, fate), io.StringIO()
+    account = Account(Console(file=text, width=200), "http://localhost:7071", machine.fleet.clock)
+    machine.driver = Rollouts(Conductor(machine.world, account.rollout))
+    await machine.run()
+    return text.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("story", "phrases"),
+    [
+        (
+            STORIES["promotion"],
+            [
+                "the deployment is being made",
+                "test requests, 0 failed",
+                "fraud-6 90 %, fraud-7 10 %",
+                "fraud-7 100 %",
+                "promoted",
+            ],
+        ),
+        (STORIES["rollback"], ["fraud-6 50 %, fraud-7 50 %", "fraud-6 100 %", "HTTP 5xx: canary", "rolled back"]),
+        (STORIES["approval"], ["? ", "switchyard rollouts approve rollout-1", "approve by erin: says the seed"]),
+        ((POLICY, Fate(frozen=(0, 3600))), ["frozen until 2026-11-20 09:30 UTC by dora: year end"]),
+        ((POLICY, Fate(creation="quota")), ["Create: there is no quota", "rolled back"]),
+    ],
+)
+async def test_what_happens_to_a_rollout_is_told_in_order(story, phrases):
+    lines = await told(*story)
+    text = "\n".join(lines)
+    places = [text.find(phrase) for phrase in phrases]
+    assert -1 not in places, text
+    assert places == sorted(places)
+    assert "http://localhost:7071/rollouts/rollout-1" in text
+    assert len(lines) < 30
