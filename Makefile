@@ -3,12 +3,14 @@
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
+DURABLE := .venv-durable
 
 run: $(READY)
 	@$(BIN)/switchyard serve --simulate --story
 
-test: lint check
+test: lint check $(DURABLE)/.ready
 	$(BIN)/python -m pytest
+	$(DURABLE)/bin/python -m pytest --confcutdir=tests/durable tests/durable
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -25,10 +27,18 @@ bench: $(READY)
 $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
 	@sh bootstrap.sh $(VENV)
 
-# After a change of the dependencies in pyproject.toml.
+# The second test environment: the Durable driver on the next Durable Functions (docs/decisions/0004).
+$(DURABLE)/.ready: $(READY) requirements-durable.txt
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(DURABLE)
+	@VIRTUAL_ENV=$(CURDIR)/$(DURABLE) $(BIN)/uv pip install -q --require-hashes -r requirements-durable.txt
+	@touch $@
+
+# After a change of the dependencies in pyproject.toml. The second environment has the versions of the first, but for Durable.
+COMPILE := $(BIN)/uv pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks"
 locks: $(READY)
-	$(BIN)/uv pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks" pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks" --extra local --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) --extra local --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	sed -n '/^azure-functions-durable==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group durable -c - -o requirements-durable.txt
 
 clean:
-	rm -rf $(VENV) .state
+	rm -rf $(VENV) $(DURABLE) .state

@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import azure.durable_functions as df
 import pytest
 
+from functions import rollouts
 from shared import wire
-from shared.settings import INTAKE_QUEUE, WORK_QUEUE
+from shared.settings import INTAKE_QUEUE, ROLLOUT_QUEUE, WORK_QUEUE
 
 ROOT = Path(__file__).resolve().parents[1]
 EVENT = {
@@ -58,13 +61,57 @@ def test_the_worker_library_indexes_every_function(probed):
         "on_message": "queueTrigger",
         "on_poison": "queueTrigger",
         "on_poisoned_event": "queueTrigger",
+        "on_rollout": "queueTrigger",
+        "on_rollout_poison": "queueTrigger",
+        "rollout": "orchestrationTrigger",
+        "rollout_begin": "activityTrigger",
+        "rollout_step": "activityTrigger",
+        "rollout_give_up": "activityTrigger",
         "on_retention": "timerTrigger",
+        "on_registry": "timerTrigger",
+        "approve": "httpTrigger",
+        "static": "httpTrigger",
         "web": "httpTrigger",
     }
     assert triggers["on_queued_event"]["queueName"] == INTAKE_QUEUE
     assert triggers["on_message"]["queueName"] == WORK_QUEUE
     assert triggers["on_poison"]["queueName"] == f"{WORK_QUEUE}-poison"
     assert triggers["on_poisoned_event"]["queueName"] == f"{INTAKE_QUEUE}-poison"
+    assert triggers["on_rollout"]["queueName"] == ROLLOUT_QUEUE
+    assert triggers["on_rollout_poison"]["queueName"] == f"{ROLLOUT_QUEUE}-poison"
+
+
+def test_the_host_is_told_of_rollouts_as_the_durable_package_would():
+    """functions/rollouts.py does not load the package for its decorators: these are them."""
+    theirs = df.DFApp()
+
+    @theirs.function_name("rollout")
+    @theirs.orchestration_trigger(context_name="context")
+    def _(context): ...
+
+    for name, argument in (("rollout_begin", "id_"), ("rollout_step", "text"), ("rollout_give_up", "text")):
+
+        @theirs.function_name(name)
+        @theirs.activity_trigger(input_name=argument)
+        def _(_): ...
+
+    @theirs.function_name("on_rollout")
+    @theirs.queue_trigger(arg_name="message", queue_name=ROLLOUT_QUEUE, connection="AzureWebJobsStorage")
+    @theirs.durable_client_input(client_name="client")
+    async def _(message, client): ...
+
+    built = [one._function for one in rollouts.bp._function_builders]  # an app tells its functions once a process
+    ours = {one.get_function_name(): one.get_raw_bindings() for one in built}
+    for one in theirs.get_functions():
+        assert ours[one.get_function_name()] == one.get_raw_bindings()
+
+
+def test_the_worker_starts_a_rollout_and_runs_its_orchestrator(probed):
+    state = json.loads(probed["orchestrator"])
+    assert not state["isDone"]
+    (action,) = state["actions"][0]
+    (first,) = action.get("compoundActions", [action])
+    assert (first["functionName"], json.loads(first["input"])) == ("rollout_begin", "r1")
 
 
 def test_the_worker_hands_an_event_over_and_the_queue_gets_it(probed):
@@ -82,7 +129,18 @@ def test_importing_the_app_loads_nothing_heavy():
         capture_output=True, text=True, check=True, cwd=ROOT,
     ).stderr  # fmt: skip
     loaded = {line.rsplit("|", 1)[-1].strip() for line in said.splitlines()}
-    heavy = ("azure.ai", "azure.identity", "azure.core", "cel", "jinja2", "aiohttp", "pydantic", "starlette", "ruamel")
+    heavy = (
+        "azure.ai",
+        "azure.durable_functions",
+        "azure.identity",
+        "azure.core",
+        "cel",
+        "jinja2",
+        "aiohttp",
+        "pydantic",
+        "starlette",
+        "ruamel",
+    )
     assert "functions.events" in loaded
     assert [name for name in sorted(loaded) if name.split(".")[0] in heavy or name.startswith(heavy)] == []
 
@@ -91,5 +149,8 @@ def test_the_files_that_azure_needs_agree_with_the_code():
     host = json.loads((ROOT / "host.json").read_text())
     assert host["extensions"]["http"]["routePrefix"] == ""  # the contract's paths begin at the root
     assert host["extensions"]["queues"]["messageEncoding"] == "base64"
+    assert re.fullmatch(
+        r"[A-Za-z][A-Za-z0-9]{2,44}", host["extensions"]["durableTask"]["hubName"]
+    )  # tables begin with it
     ignored = (ROOT / ".funcignore").read_text().split()
-    assert {"tests", "docs", ".venv", "local.settings.json", "simulator", "local"} <= set(ignored)
+    assert {"tests", "docs", ".venv", ".venv-durable", "local.settings.json", "simulator", "local"} <= set(ignored)

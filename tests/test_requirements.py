@@ -9,7 +9,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+DURABLE = {
+    canonicalize_name(Requirement(line).name): Requirement(line) for line in PYPROJECT["dependency-groups"]["durable"]
+}
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)", re.MULTILINE)
 
 
@@ -26,10 +30,17 @@ def blocks(name):
     return {canonicalize_name(s[1]): (s[2], text[s.start() : end]) for s, end in zip(starts, ends, strict=True)}
 
 
-@pytest.mark.parametrize(("name", "extras"), [("requirements.txt", ()), ("requirements-dev.txt", ("local", "dev"))])
-def test_what_is_asked_for_is_what_is_pinned(name, extras):
-    wanted, pinned = asked(*extras), blocks(name)
-    direct = {package for package, (_, block) in pinned.items() if "via switchyard (pyproject.toml)" in one_line(block)}
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("requirements.txt", asked()),
+        ("requirements-dev.txt", asked("local", "dev")),
+        ("requirements-durable.txt", DURABLE),
+    ],
+)
+def test_what_is_asked_for_is_what_is_pinned(name, wanted):
+    pinned = blocks(name)
+    direct = {package for package, (_, block) in pinned.items() if "via switchyard (pyproject.toml" in one_line(block)}
     assert direct == set(wanted)
     for package, requirement in wanted.items():
         assert requirement.specifier.contains(pinned[package][0], prereleases=True), package
@@ -41,7 +52,7 @@ def one_line(block):
     return re.sub(r"via .*?switchyard", "via switchyard", text)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-durable.txt"])
 def test_every_pin_has_a_hash_and_no_line_names_a_host(name):
     assert [package for package, (_, block) in blocks(name).items() if "--hash=sha256:" not in block] == []
     assert re.findall(r"(?:https?|file)://\S+|--(?:extra-)?index-url.*|--find-links.*", (ROOT / name).read_text()) == []
@@ -54,9 +65,15 @@ def test_development_runs_the_versions_that_azure_installs():
     }.items()
 
 
+def test_the_second_environment_differs_in_durable_functions_alone():
+    development, durable = blocks("requirements-dev.txt"), blocks("requirements-durable.txt")
+    both = development.keys() & durable.keys()
+    assert {name for name in both if development[name][0] != durable[name][0]} == {"azure-functions-durable"}
+
+
 def test_every_direct_dependency_has_its_reason():
     reasons = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
-    assert [name for name in asked("local", "dev") if f"`{name}`" not in reasons] == []
+    assert [name for name in asked("local", "dev") | DURABLE if f"`{name}`" not in reasons] == []
 
 
 def test_the_lock_of_the_storage_emulator_names_no_host():

@@ -1,7 +1,8 @@
 """Run in an environment of requirements.txt alone: the worker library that Azure runs indexes the app and calls on_event.
 
 The worker takes its protocol buffers from the host as a module; the few messages it needs are stood in for here, at the
-edge of the machine. Prints JSON: the functions, and what on_event puts on the queue for the event on standard input.
+edge of the machine. Prints JSON: the functions, what on_event puts on the queue for the event on standard input, and what the orchestrator of a
+rollout that has just begun asks for.
 """
 
 import asyncio
@@ -45,6 +46,18 @@ class Headers(dict[str, str]):
         return iter(())
 
 
+HAPPENED = {"EventId": -1, "IsPlayed": False, "Timestamp": "2026-11-20T08:30:00Z"}
+BEGUN = {
+    "instanceId": "r1",
+    "isReplaying": False,
+    "parentInstanceId": None,
+    "input": None,
+    "upperSchemaVersion": 2,
+    "history": [{"EventType": 12, **HAPPENED}, {"EventType": 0, "Name": "rollout", "Version": None, **HAPPENED}],
+}
+"""What the host says of an orchestration that has just begun: the orchestrator is started, and so is the execution."""
+
+
 def ask(**request: Any) -> Any:
     protos = Protos("protos")
     return types.SimpleNamespace(request=types.SimpleNamespace(**request), properties={"host": "", "protos": protos})
@@ -57,23 +70,28 @@ async def probe(event: str) -> dict[str, Any]:
         raise SystemExit(f"the worker could not index the app: {started.result.exception}")
     found = (await handle_event.functions_metadata_request(ask())).function_metadata_results
     by_name = {one.name: one for one in found}
-    datum = Message(json=event)
-    invocation = types.SimpleNamespace(
-        invocation_id="1",
-        function_id=by_name["on_event"].function_id,
-        input_data=[Message(name="event", data=datum)],
-        trigger_metadata={},
-        trace_context=Message(trace_parent="", trace_state="", attributes={}),
-        retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
-    )
-    answer = await handle_event.invocation_request(ask(invocation_request=invocation))
-    if answer.result.status != StatusResult.Success:
-        raise SystemExit(f"on_event failed: {answer.result.exception}")
-    out = answer.output_data[0]
+
+    async def call(name: str, argument: str, datum: Message) -> Any:
+        invocation = types.SimpleNamespace(
+            invocation_id="1",
+            function_id=by_name[name].function_id,
+            input_data=[Message(name=argument, data=datum)],
+            trigger_metadata={},
+            trace_context=Message(trace_parent="", trace_state="", attributes={}),
+            retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
+        )
+        answer = await handle_event.invocation_request(ask(invocation_request=invocation))
+        if answer.result.status != StatusResult.Success:
+            raise SystemExit(f"{name} failed: {answer.result.exception}")
+        return answer
+
+    out = (await call("on_event", "event", Message(json=event))).output_data[0]
+    begun = await call("rollout", "context", Message(string=json.dumps(BEGUN)))
     return {
         "functions": {name: [json.loads(raw) for raw in one.raw_bindings] for name, one in by_name.items()},
         "out": out.name,
         "texts": json.loads(vars(out.data)["json"]),
+        "orchestrator": vars(begun.return_value)["json"],
     }
 
 
