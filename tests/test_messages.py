@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import messages
-from shared.actions import Language, Link, Note, Severity
+from shared.actions import Language, Link, Note, Severity, teams
 from shared.errors import PermanentError
 from shared.events import TYPES, Blob, Drift, Endpoint, Event, Model, Run
 from shared.messages import (
@@ -25,6 +25,7 @@ from shared.messages import (
     render,
 )
 from shared.record import Facts, Job
+from simulator import cards
 
 NOW = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 SOURCE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/prod"
@@ -45,6 +46,24 @@ def everything(note: Note) -> str:
 RUN = Run("frosty_sun_1", experiment="fraud-weekly", status="Completed")
 FAILED = Run("frosty_sun_1", experiment="fraud-weekly", status="Failed")
 MODEL, ENDPOINT = Model("fraud", "7"), Endpoint("fraud-online", "Managed", ("fraud:7", "rules:2"))
+ROLLOUT: dict[str, object] = {
+    "rollout": "r-1",
+    "policy": "fraud-online",
+    "endpoint": "fraud-online",
+    "model": "fraud",
+    "version": "7",
+    "deployment": "fraud-7-1a2b3c",
+    "status": "baking",
+    "percent": 10,
+    "reason": "Because of this.",
+    "reason_ja": "このため。",
+    "readings": [
+        {"gate": "http_5xx", "said": "HTTP 5xx: canary 1.2 %: holds", "said_ja": "HTTP 5xx: カナリア 1.2 %: 基準内"},
+    ],
+    "duration": 4350,
+    "previous": "fraud:6",
+    "rule": "fraud-candidate",
+}
 TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
     "run-completed": (
         event("RunCompleted", run=RUN),
@@ -84,17 +103,65 @@ TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
         "bad",
         ("fraud", "auc", "0.71", "0.8"),
     ),
-    "rollout-completed": (
-        event("RolloutCompleted", model=MODEL, endpoint=ENDPOINT),
+    "rollout-started": (
+        event("RolloutStarted", model=MODEL, endpoint=ENDPOINT, data=ROLLOUT),
         Facts(),
-        "good",
-        ("fraud-online",),
+        "info",
+        ("fraud-online", "fraud:6", "Because of this.|このため。", "fraud-candidate"),
     ),
-    "rollout-rolled-back": (
-        event("RolloutRolledBack", model=MODEL, endpoint=ENDPOINT, data={"reason": "too many errors", "weight": 25}),
+    "rollout-advanced": (
+        event("RolloutAdvanced", model=MODEL, endpoint=ENDPOINT, data=ROLLOUT),
+        Facts(),
+        "info",
+        ("fraud-online", "10%", "HTTP 5xx=canary 1.2 %: holds|HTTP 5xx=カナリア 1.2 %: 基準内", "1 h 12 min|1時間12分"),
+    ),
+    "rollout-waiting": (
+        event(
+            "RolloutWaiting",
+            model=MODEL,
+            endpoint=ENDPOINT,
+            data=ROLLOUT
+            | {
+                "ask": 17,
+                "ask_of": "ml-leads",
+                "until": "2026-11-21T08:30:00+00:00",
+                "question": "May it go on?",
+                "question_ja": "次に進めてよろしいですか。",
+            },
+        ),
+        Facts(),
+        "warning",
+        (
+            "May it go on?|次に進めてよろしいですか。",
+            "21 Nov 2026, 08:30|2026年11月21日 08:30",
+            "ml-leads",
+            "rollout policy fraud-online|ロールアウトポリシー fraud-online",
+            "Because of this.|このため。",
+            "HTTP 5xx=canary 1.2 %: holds|HTTP 5xx=カナリア 1.2 %: 基準内",
+        ),
+    ),
+    "rollout-stuck": (
+        event("RolloutStuck", model=MODEL, endpoint=ENDPOINT, data=ROLLOUT),
         Facts(),
         "bad",
-        ("fraud-online", "too many errors", "25%"),
+        ("fraud-online", "Because of this.|このため。", "10%", "fraud-7-1a2b3c"),
+    ),
+    "rollout-completed": (
+        event("RolloutCompleted", model=MODEL, endpoint=ENDPOINT, data=ROLLOUT | {"approved_by": "Mika, Naoko"}),
+        Facts(),
+        "good",
+        ("fraud-online", "Mika, Naoko", "fraud:6", "1 h 12 min|1時間12分", "Because of this.|このため。"),
+    ),
+    "rollout-rolled-back": (
+        event("RolloutRolledBack", model=MODEL, endpoint=ENDPOINT, data=ROLLOUT),
+        Facts(),
+        "bad",
+        (
+            "fraud-online",
+            "Because of this.|このため。",
+            "fraud:6",
+            "HTTP 5xx=canary 1.2 %: holds|HTTP 5xx=カナリア 1.2 %: 基準内",
+        ),
     ),
     "expected-event-missing": (
         event("ExpectedEventMissing", data={"expected": "ModelDeployed", "after": "ModelRegistered", "within": 7200}),
@@ -175,6 +242,42 @@ def test_a_failure_of_the_platform_is_told_from_one_of_the_code(error: str, caus
 def test_what_could_not_be_looked_up_is_told_too():
     note = render(None, event("RunCompleted", run=RUN), Facts(unknown={"metrics": "HTTP 403"}), language="en")
     assert "Metrics=could not be read (HTTP 403)" in everything(note)
+
+
+@both_languages
+def test_an_approval_card_leads_to_the_answer_first_and_what_a_gate_says_is_no_markdown(language: Language):
+    about, facts, _, _ = TOLD["rollout-waiting"]
+    reading = {"gate": "g", "said": "[free](https://evil.example): **1** _bad_ <at>all</at>"}
+    about = event("RolloutWaiting", model=MODEL, endpoint=ENDPOINT, data={**about.data, "readings": [reading, 7, {}]})
+    ours = [Link("approve", "https://s/approve/x.y"), Link("rollout", "https://s/rollouts/r-1")]
+    note = render(None, about, facts, language=language, links=ours)
+    words = (
+        ["Approve or reject", "The rollout, step by step"]
+        if language == "en"
+        else ["承認または却下する", "ロールアウトの経過を見る"]
+    )
+    assert [link.text for link in note.links] == words
+    assert "https://s/approve/x.y" in note.short
+    made = teams.card(note)
+    assert cards.problems(made) == []
+    buttons = made["actions"]
+    assert isinstance(buttons, list)
+    assert buttons[0]["url"] == "https://s/approve/x.y"
+    shown = str(made["body"])
+    assert "](https://evil.example" not in shown
+    assert "<at>" not in shown
+    assert "**1**" not in shown
+
+
+@pytest.mark.parametrize("readings", [None, "x", [1], {"a": 1}, [{"said": None}], [{"gate": [], "said": {}}]])
+def test_readings_of_no_known_shape_are_left_out(readings: object):
+    note = render(
+        None,
+        event("RolloutAdvanced", model=MODEL, endpoint=ENDPOINT, data={"readings": readings}),
+        Facts(),
+        language="ja",
+    )
+    assert "Template" not in {fact.name for fact in note.facts}
 
 
 @both_languages

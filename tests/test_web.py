@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import Event, Run, parse
 from shared.record import Attempt, Checked, Decision, EventRecord, Facts, Intent, IntentRecord, Job, Result, Verdict
+from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import plan
+from shared.settings import Settings
 from shared.web import app
 from shared.web.asked import Unclear, search
 from shared.web.words import WORDS, Words, chosen
@@ -96,6 +98,7 @@ class Desk:
     book: Book = field(default_factory=Book)
     replayed: list[str] = field(default_factory=list)
     inbox: bool = True
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def world(self) -> Any:
@@ -105,6 +108,9 @@ class Desk:
         if record == "refused":
             raise PermanentError("still not JSON: nothing is there")
         self.replayed.append(record)
+
+    async def say(self, rollout: str, verb: Verb, by: str, reason: str, via: str, ask: int | None = None) -> None:  # noqa: PLR0917 (as Desk.say)
+        raise PermanentError(f"there is no rollout {rollout!r}")
 
     async def ask(self, method: str, target: str, **headers: str) -> "Answer":
         return await ask(app(lambda: self), method, target, headers)

@@ -1,6 +1,7 @@
 """`switchyard`: the command line. A command's module is imported when it runs, so that help and checks start at once."""
 
 import argparse
+import getpass
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     _explain(commands.add_parser("explain", help="say which rules an event matches, and why the others do not"))
     _send(commands.add_parser("send", help="publish events"))
     _events(commands.add_parser("events", help="look at the events of a running service, and replay them"))
+    _rollouts(commands.add_parser("rollouts", help="look at the rollouts of a running service, and decide about them"))
+    _freezes(commands.add_parser("freezes", help="hold rollouts back for a time"))
     return parser
 
 
@@ -107,9 +110,59 @@ def _events(parser: argparse.ArgumentParser) -> None:
     for verb in (show, replay):
         verb.add_argument("id", metavar="ID", help="of the record, or of the event")
     for name, verb in {"list": listing, "show": show, "replay": replay}.items():
-        verb.set_defaults(module="events", verb=name)
-        verb.add_argument("--url", default=LOCAL, help=f"of the service ({LOCAL})")
-        _json(verb)
+        _remote(verb, "events", name)
+
+
+def _rollouts(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("list", help="newest first")
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (20)")
+    show = verbs.add_parser("show", help="one rollout, step by step, and what led to it")
+    said = {
+        "approve": verbs.add_parser("approve", help="say yes to what it asks"),
+        "reject": verbs.add_parser(
+            "reject", help="say no to what it asks; after a promotion: bring the old version back"
+        ),
+        "abort": verbs.add_parser("abort", help="stop it, and send the traffic back"),
+        "override": verbs.add_parser("override", help="break the glass of a freeze; it takes two different people"),
+    }
+    for verb in (show, *said.values()):
+        verb.add_argument("id", metavar="ID", help="of the rollout")
+    for verb in said.values():
+        verb.add_argument("--by", default=_user(), metavar="NAME", help="who says it (the user of this machine)")
+        verb.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
+    for name, verb in {"list": listing, "show": show, **said}.items():
+        _remote(verb, "rollouts", name)
+
+
+def _freezes(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("list", help="those in force")
+    add = verbs.add_parser("add", help="from now on, no rollout moves forward; going back stays possible")
+    add.add_argument("--endpoint", default="*", metavar="NAME", help="of one endpoint (all of them)")
+    add.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
+    add.add_argument("--owner", default=_user(), metavar="NAME", help="who answers for it (the user of this machine)")
+    end = add.add_mutually_exclusive_group(required=True)
+    end.add_argument("--until", metavar="TIME", help="an RFC 3339 time")
+    end.add_argument("--for", dest="length", metavar="LENGTH", help="such as 30m, 4h or 2d")
+    lift = verbs.add_parser("lift", help="end one before its time")
+    lift.add_argument("id", metavar="ID", help="of the freeze")
+    for name, verb in {"list": listing, "add": add, "lift": lift}.items():
+        _remote(verb, "freezes", name)
+
+
+def _remote(parser: argparse.ArgumentParser, module: str, verb: str) -> None:
+    parser.set_defaults(module=module, verb=verb)
+    parser.add_argument("--url", default=LOCAL, help=f"of the service ({LOCAL})")
+    _json(parser)
+
+
+def _user() -> str:
+    """Nobody where the system does not tell: then the service asks for a name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 def _config(parser: argparse.ArgumentParser) -> None:

@@ -1,16 +1,14 @@
 """`switchyard events`: what a running service has on record."""
 
 import json
-import unicodedata
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-import requests
-
-from shared.cli.given import LOCAL, FailedError, printable
+from shared.cli.given import LOCAL
+from shared.cli.remote import ask, print_json, print_lines, print_table, second
 
 _MARKS: Final = {True: "✓", False: "✕"}
 
@@ -22,16 +20,16 @@ def run(arguments: Namespace) -> int:
 
 def _list(arguments: Namespace) -> int:
     asked = {name: getattr(arguments, name) for name in ("limit", "type", "status", "since")}
-    found = _ask(
+    found = ask(
         "GET", arguments.url, "/api/events", {name: value for name, value in asked.items() if value is not None}
     )
     if arguments.json:
-        _print_json(found)
+        print_json(found)
     elif not found["events"]:
         print("no events")
     else:
         rows = [_row(event) for event in found["events"]]
-        _print_table([("RECEIVED", "RECORD", "STATUS", "TYPE", "SUBJECT", "MATCHED", "ACTIONS"), *rows])
+        print_table([("RECEIVED", "RECORD", "STATUS", "TYPE", "SUBJECT", "MATCHED", "ACTIONS"), *rows])
     return 0
 
 
@@ -40,20 +38,15 @@ def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
     counts = Counter((one["action"], one["status"]) for one in record["actions"])
     done = ", ".join(f"{action} {status}{f' x{n}' if n > 1 else ''}" for (action, status), n in counts.items())
     matched = str(len(record["matched"]))
-    return (_second(record["received"]), record["id"], record["status"], event["type"], event["subject"], matched, done)
-
-
-def _second(moment: str) -> str:
-    """Without the fraction that machines need."""
-    return moment[:19] + "Z"
+    return (second(record["received"]), record["id"], record["status"], event["type"], event["subject"], matched, done)
 
 
 def _show(arguments: Namespace) -> int:
-    record = _ask("GET", arguments.url, f"/api/events/{quote(arguments.id, safe='')}")
+    record = ask("GET", arguments.url, f"/api/events/{quote(arguments.id, safe='')}")
     if arguments.json:
-        _print_json(record)
+        print_json(record)
     else:
-        print("\n".join(printable(line) for line in _story(record)))
+        print_lines(_story(record))
     return 0
 
 
@@ -85,8 +78,8 @@ def _fields(record: Mapping[str, Any]) -> dict[str, object]:
         "event": event.get("id"),
         "status": record["status"],
         "because": record["refusal"],
-        "happened": event.get("time") and _second(event["time"]),
-        "received": _second(record["received"]),
+        "happened": event.get("time") and second(event["time"]),
+        "received": second(record["received"]),
         "workspace": event.get("workspace"),
         "delivered": f"{record['deliveries']} times, taken in once" if record["deliveries"] > 1 else None,
         "replayed": record["replays"],
@@ -113,49 +106,16 @@ def _deed(action: Mapping[str, Any]) -> list[str]:
     what = ": ".join(part for part in (action["status"], result["said"] or last) if part)
     said = [f"  → {action['action']} {what}"]
     said += [f"    {result['link']}"] if result["link"] else []
-    said += [f"    {len(attempts)} attempts, the last at {_second(attempts[-1]['at'])}"] if len(attempts) > 1 else []
+    said += [f"    {len(attempts)} attempts, the last at {second(attempts[-1]['at'])}"] if len(attempts) > 1 else []
     said += ["    may have been sent twice"] if action["maybe_twice"] else []
     return said
 
 
 def _replay(arguments: Namespace) -> int:
-    taken = _ask("POST", arguments.url, f"/api/events/{quote(arguments.id, safe='')}/replay")
+    taken = ask("POST", arguments.url, f"/api/events/{quote(arguments.id, safe='')}/replay")
     if arguments.json:
-        _print_json(taken)
+        print_json(taken)
     else:
         elsewhere = "" if arguments.url == LOCAL else f" --url {arguments.url}"
         print(f"the replay is on its way: switchyard events show {taken['id']}{elsewhere}")
     return 0
-
-
-def _ask(method: str, url: str, path: str, query: Mapping[str, object] | None = None) -> Any:
-    try:
-        answer = requests.request(method, url.rstrip("/") + path, params=query, timeout=30)  # type: ignore[arg-type]  # the values are numbers and texts
-    except requests.ConnectionError as error:
-        raise FailedError(f"no service answers at {url}: start one with `switchyard serve`") from error
-    except requests.RequestException as error:
-        raise FailedError(f"{url} could not be asked: {error}") from error
-    try:
-        body = answer.json()
-    except requests.JSONDecodeError as error:
-        raise FailedError(f"{url} answers HTTP {answer.status_code} and no JSON: is this a Switchyard host?") from error
-    if not answer.ok:
-        detail = body.get("detail") if isinstance(body, dict) else None
-        raise FailedError(printable(str(detail or f"{url} answers HTTP {answer.status_code}")))
-    return body
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(_width(cell) for cell in column) for column in zip(*cells, strict=True)]
-    for row in cells:
-        print("  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _width(text: str) -> int:
-    """Columns in a terminal: Japanese takes two for each character."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

@@ -27,6 +27,10 @@ _DEFAULTS: Final = {
     "DriftDetected": "drift-detected",
     "BlobCreated": "blob-created",
     "ModelQualityDegraded": "model-quality-degraded",
+    "RolloutStarted": "rollout-started",
+    "RolloutAdvanced": "rollout-advanced",
+    "RolloutWaiting": "rollout-waiting",
+    "RolloutStuck": "rollout-stuck",
     "RolloutCompleted": "rollout-completed",
     "RolloutRolledBack": "rollout-rolled-back",
     "ExpectedEventMissing": "expected-event-missing",
@@ -37,6 +41,8 @@ _SEVERITIES: Final[dict[str, Severity]] = {"good": "good", "info": "info", "warn
 _LINKS: Final[dict[str, dict[Language, str]]] = {
     "studio": {"en": "Open in Azure ML studio", "ja": "Azure ML スタジオで開く"},
     "console": {"en": "What happened and why", "ja": "経緯と判定理由を見る"},
+    "approve": {"en": "Approve or reject", "ja": "承認または却下する"},
+    "rollout": {"en": "The rollout, step by step", "ja": "ロールアウトの経過を見る"},
 }
 """Links that this service makes itself come under these words."""
 
@@ -121,6 +127,7 @@ class Template(_Strict):
     short: Words = Field(default=Both(), description="For SMS; left out, the title.")
     facts: tuple[FactLine, ...] = Field(default=(), max_length=_FACTS)
     metrics: bool = Field(default=False, description="Whether to show the run's metrics.")
+    readings: bool = Field(default=False, description="Whether to show what the gates of a rollout say.")
     code: Source = Field(default="", description="Verbatim text, such as the error of a failed run.")
     links: tuple[LinkLine, ...] = Field(default=(), max_length=6)
 
@@ -208,6 +215,7 @@ def render(
     )
     title = writer.line("title", template.title.of(language)) or f"{event.type} {event.subject}".strip()
     told = [_fact(writer, line, language) for line in template.facts]
+    told += _readings(event, language) if template.readings else []
     told += [_unknown(name, facts, language) for name in sorted(needs(template))]
     severity = _SEVERITIES.get(writer.line("severity", template.severity), "info")
     text = writer.text("text", template.text.of(language))
@@ -243,6 +251,18 @@ def _fact(writer: "_Writer", line: FactLine, language: Language) -> Fact | None:
         return None
     name = writer.line("facts", line.name.of(language))
     return Fact(name, formats.short(writer.text(name, line.value.of(language)), 1000))
+
+
+def _readings(event: Event, language: Language) -> list[Fact | None]:
+    """What each gate says, a line each. The sentence begins with the name of its gate."""
+    rows = event.data.get("readings")
+    told: list[Fact | None] = []
+    for row in rows if isinstance(rows, list | tuple) else ():
+        if isinstance(row, Mapping):
+            said = str((row.get("said_ja") if language == "ja" else None) or row.get("said") or "")
+            name, _, rest = said.partition(": ")
+            told.append(Fact(name, formats.short(rest, 300)) if rest else Fact(str(row.get("gate", "")), said[:300]))
+    return told
 
 
 def _unknown(lookup: Lookup, facts: Facts, language: Language) -> Fact | None:

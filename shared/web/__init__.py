@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import PermanentError, TemporaryError
 from shared.record import EventRecord
-from shared.web import api, asked, console
+from shared.web import api, asked, console, rollouts
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
 
@@ -86,6 +86,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
             Route("/", events_page),
             Route("/events/{id:path}/replay", replay_form, methods=["POST"]),
             Route("/events/{id:path}", event_page),
+            *rollouts.routes(desk),
             Route("/static/{name}", _static),
         ],
         middleware=[Middleware(_Guarded), *([Middleware(_Named, hosts)] if hosts else [])],
@@ -148,7 +149,7 @@ def _trouble(request: Request, error: Exception) -> Response:
 
 
 class _Guarded:
-    """Puts the same protective headers on every answer."""
+    """Puts the same protective headers on every answer that has none of its own."""
 
     def __init__(self, inner: ASGIApp) -> None:
         self._inner = inner
@@ -156,8 +157,12 @@ class _Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-                message = {**message, "headers": [*message.get("headers", []), *added]}
+                own = list(message.get("headers", []))
+                named = {name for name, _ in own}  # an answer may be stricter than the rest
+                added = [
+                    (name.encode(), value.encode()) for name, value in _HEADERS.items() if name.encode() not in named
+                ]
+                message = {**message, "headers": [*own, *added]}
             await send(message)
 
         await self._inner(scope, receive, guarded)

@@ -21,10 +21,36 @@ One event (`GET /api/events/{id}`) has besides:
                 checked: [{path, expected, actual, present, held, note}]}]}; null before it is made
     actions     [{key, rule, action, params, status, at, maybe_twice, result: {said, link, values} or null,
                 attempts: [{at, outcome, note, uncertain}]}], in the order of the decision; `params` name secrets as ${NAME}
+
+A rollout in a list (`GET /api/rollouts` answers `{"rollouts": […], "next": path or null}`):
+
+    id, policy, endpoint, workspace, model, version
+    began, ended  ended is null while it runs
+    status      waiting | checking | deploying | mirroring | baking | asking | frozen | held | promoting | keeping |
+                rolling back | promoted | rolled back | stuck
+    percent     of the traffic, to the new deployment
+    why         in words
+    question    {n, question, of, until}: what a person is asked now; null when nothing is
+    restores    the id of the rollout whose model it takes back; "" otherwise
+    replaced    name:version of the model that served before; "" when none did or nobody knows yet
+
+One rollout (`GET /api/rollouts/{id}`) has besides:
+
+    verdict     promoted | rolled back | stuck; null before its end
+    deployment, resource_group, subscription, tags
+    policy_in_full  the policy that it runs by, whatever became of the file meanwhile
+    lineage     {config, rule, event: {record, id, type, time, subject, source, link} or null, origin: {run, experiment, inputs,
+                commit, branch, created, created_by, studio_url, tags} or null, approved_by: [names]}
+    readings    the newest: [{gate, state, said, canary_bad, canary_total, baseline_bad, baseline_total, e, threshold,
+                limit, estimate, upper}]; `said` has measured value, threshold and sample size in words
+    people      [{verb, by, at, reason, ask, via}], oldest first
+    steps       [{n, asked, answered, status, percent, said, why, readings, command: {type, …}, answer: {type, said, …}}]
+
+A freeze: {id, endpoint, reason, owner, began, until}; `endpoint` is * for all of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -33,9 +59,14 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
+from shared import book
 from shared.record import EventRecord, Facts, IntentRecord, view
+from shared.rollout import words as rollout_words
+from shared.rollout.record import Freeze, Head, Reading, Rollout, Step
 from shared.web.asked import Wrong
-from shared.world import Search, Store
+from shared.web.story import Story, deed, outcome
+from shared.web.words import Words
+from shared.world import Search, Shelf, Store
 
 if TYPE_CHECKING:
     from shared.rules.load import Loaded
@@ -169,6 +200,107 @@ def full(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, obje
             for one in intents
         ],
     }
+
+
+# Rollouts
+
+_ENGLISH: Final = Words("en")
+
+
+async def rollouts(shelf: Shelf, limit: int, after: str, path: str) -> tuple[list[Head], str | None]:
+    """Newest first, and the address of the next page, of older ones, where there is one."""
+    rows = await book.heads(shelf, after=after, limit=limit + 1)
+    shown = rows[:limit]
+    following = f"{path}?{urlencode({'limit': limit, 'after': shown[-1][0]})}" if len(rows) > limit else None
+    return [head for _, head in shown], following
+
+
+def short(head: Head) -> dict[str, object]:
+    """One rollout in a list."""
+    asked = head.question
+    return _plain(head) | {
+        "why": head.why and rollout_words.tell(head.why, "en"),
+        "question": asked and _plain(asked) | {"question": rollout_words.tell(asked.question, "en")},
+    }
+
+
+def told(story: Story) -> dict[str, object]:
+    """One rollout, with everything that led to its deployment."""
+    about = story.about
+    return short(story.head) | {
+        "verdict": story.head.status if story.ended else None,
+        "deployment": about.deployment,
+        "resource_group": about.where.resource_group,
+        "subscription": about.where.subscription,
+        "tags": about.tags,
+        "policy_in_full": whole(about.policy),
+        "lineage": _lineage(about, story),
+        "readings": [_reading(one) for one in story.readings],
+        "people": [_plain(word) for word in story.people],
+        "steps": [_step(step) for step in story.steps],
+    }
+
+
+def _lineage(about: Rollout, story: Story) -> dict[str, object]:
+    record, event = story.event, story.event.event if story.event else None
+    return {
+        "config": about.config,
+        "rule": about.rule,
+        "event": event
+        and record
+        and {
+            "record": record.id,
+            "id": event.id,
+            "type": event.type,
+            "time": event.time,
+            "subject": event.subject,
+            "source": event.source,
+            "link": f"/events/{record.id}",
+        },
+        "origin": story.origin and whole(story.origin),
+        "approved_by": [word.by for word in story.people if word.verb == "approve"],
+    }
+
+
+def _step(step: Step) -> dict[str, object]:
+    command, answer = step.command, step.answer
+    own = {"status", "percent", "why", "readings"}
+    return {
+        "n": step.n,
+        "asked": step.asked,
+        "answered": answer.at,
+        "status": command.status,
+        "percent": command.percent,
+        "said": deed(command, _ENGLISH),
+        "why": command.why and rollout_words.tell(command.why, "en"),
+        "readings": [_reading(one) for one in command.readings],
+        "command": {name: value for name, value in whole(command).items() if name not in own},
+        "answer": whole(answer) | {"said": outcome(answer, _ENGLISH)},
+    }
+
+
+def _reading(reading: Reading) -> dict[str, object]:
+    return _plain(reading) | {"said": rollout_words.reading(reading, "en")}
+
+
+def freeze(one: Freeze) -> dict[str, object]:
+    return _plain(one)
+
+
+def whole(value: object) -> Any:
+    """A value as JSON knows it, with defaults written out at every depth, and the kind of what has several kinds."""
+    match value:
+        case msgspec.Struct():
+            tag = value.__struct_config__.tag
+            return ({"type": tag} if tag else {}) | {
+                name: whole(getattr(value, name)) for name in value.__struct_fields__
+            }
+        case Mapping():
+            return {name: whole(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [whole(inner) for inner in value]
+        case _:
+            return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _common(record: EventRecord) -> dict[str, object]:

@@ -1,13 +1,21 @@
-"""What a request asks for, checked: the search in its query, by which name, and whether it comes from our own page."""
+"""What a request asks for, checked: the search in its query, what somebody says in its body, by which name it asks, and
+whether it comes from our own page.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Final, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from shared.record import EventStatus
+from shared.rollout.record import Freeze
 from shared.world import Search
 
 STATUSES: Final[tuple[str, ...]] = get_args(EventStatus.__value__)
@@ -17,6 +25,12 @@ _LAST: Final = "~"
 """Sorts behind every id: with it a moment alone is a place between events."""
 
 _ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
+_NAMED: Final = re.compile(r"[\w.~-]{1,100}", re.ASCII)
+_LENGTH: Final = re.compile(r"(\d{1,6}) ?([mhd])", re.ASCII)
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_LARGEST: Final = 16_384
+"""Bytes of what somebody says."""
+
 _OF_OTHERS: Final = {"code", "clientid", "lang"}  # the Functions host's keys, and the console's language
 
 
@@ -38,15 +52,8 @@ class Unclear(Exception):  # noqa: N818 (what it says is in `wrong`, and it neve
 
 def search(query: Mapping[str, str]) -> Search:
     """Raises Unclear, naming every parameter that is unknown or wrong. An empty one counts as absent."""
-    asked = {name: value for name, value in query.items() if value and name.casefold() not in _OF_OTHERS}
-    wrong = [
-        Wrong(name, f"there is no parameter {name!r}; known: {', '.join(_KNOWN)}")
-        for name in asked
-        if name not in _KNOWN
-    ]
-    limit = asked.get("limit", "50")
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MOST):
-        wrong.append(Wrong("limit", f"limit is {limit!r}, expected a whole number from 1 to {MOST}"))
+    asked, wrong = _given(query, _KNOWN)
+    limit = _limit(asked, wrong)
     status = asked.get("status")
     if status and status not in STATUSES:
         wrong.append(Wrong("status", f"status is {status!r}, expected one of {', '.join(STATUSES)}"))
@@ -54,7 +61,113 @@ def search(query: Mapping[str, str]) -> Search:
     before = _place(asked["before"], wrong) if "before" in asked else None
     if wrong:
         raise Unclear(wrong)
-    return Search(int(limit), asked.get("type"), status, since, before)
+    return Search(limit, asked.get("type"), status, since, before)
+
+
+def listing(query: Mapping[str, str]) -> tuple[int, str]:
+    """How many rollouts of a list, and behind which place in it. Raises Unclear as `search` does."""
+    asked, wrong = _given(query, ("limit", "after"))
+    limit, after = _limit(asked, wrong), asked.get("after", "")
+    if after and not _NAMED.fullmatch(after):
+        wrong.append(Wrong("after", f"after is {after!r}, expected the place that `next` names"))
+    if wrong:
+        raise Unclear(wrong)
+    return limit, after
+
+
+def _given(query: Mapping[str, str], known: tuple[str, ...]) -> tuple[dict[str, str], list[Wrong]]:
+    asked = {name: value for name, value in query.items() if value and name.casefold() not in _OF_OTHERS}
+    unknown = [name for name in asked if name not in known]
+    return asked, [Wrong(name, f"there is no parameter {name!r}; known: {', '.join(known)}") for name in unknown]
+
+
+def _limit(asked: Mapping[str, str], wrong: list[Wrong]) -> int:
+    limit = asked.get("limit", "50")
+    if limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MOST:
+        return int(limit)
+    wrong.append(Wrong("limit", f"limit is {limit!r}, expected a whole number from 1 to {MOST}"))
+    return 0
+
+
+async def said(request: Request) -> Mapping[str, object]:
+    """What the body says: a JSON object, or the fields of a form."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST:
+            raise HTTPException(413, f"this says more than {_LARGEST:,} bytes")
+    if request.headers.get("content-type", "").partition(";")[0].strip() == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(body.decode(errors="replace")))
+    try:
+        return msgspec.json.decode(body, type=dict[str, object])
+    except msgspec.MsgspecError as error:
+        raise Unclear([Wrong("body", f"the body is not a JSON object: {error}")]) from error
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Who says something and why; `ask`: the number of the question that they saw, where they were shown one."""
+
+    by: str
+    reason: str
+    ask: int | None
+
+
+def spoken(said: Mapping[str, object]) -> Spoken:
+    """Raises Unclear, naming every field that is missing or wrong."""
+    wrong: list[Wrong] = []
+    by = _text(said, "by", "say who you are", 100, wrong)
+    reason = _text(said, "reason", "say why, for the record", 1000, wrong)
+    ask = str(said.get("ask") or "")
+    if ask and not (ask.isascii() and ask.isdecimal() and len(ask) < 7):  # noqa: PLR2004 (as long as steps are counted)
+        wrong.append(Wrong("ask", f"ask is {ask!r}, expected the number of a question"))
+    if wrong:
+        raise Unclear(wrong)
+    return Spoken(by, reason, int(ask) if ask else None)
+
+
+def freeze(said: Mapping[str, object], now: datetime) -> Freeze:
+    """A freeze from now on. Raises Unclear as `spoken` does."""
+    wrong: list[Wrong] = []
+    endpoint = _text(said, "endpoint", "name one, or * for all", 100, wrong)
+    reason = _text(said, "reason", "say why, for the record", 1000, wrong)
+    owner = _text(said, "owner", "say who answers for it", 100, wrong)
+    until = _end(said, now, wrong)
+    if wrong or until is None:
+        raise Unclear(wrong)
+    tail = sha256(f"{owner}\n{endpoint}\n{reason}".encode(errors="replace")).hexdigest()[:8]
+    return Freeze(f"{now:%Y%m%dT%H%M%S}-{tail}", reason, owner, now, until, endpoint)
+
+
+def _text(said: Mapping[str, object], name: str, help_: str, longest: int, wrong: list[Wrong]) -> str:
+    value = said.get(name)
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    if not text:
+        wrong.append(Wrong(name, f"{name} is missing: {help_}"))
+    elif len(text) > longest:
+        wrong.append(Wrong(name, f"{name} has {len(text):,} characters, and {longest:,} is the limit"))
+    return text
+
+
+def _end(said: Mapping[str, object], now: datetime, wrong: list[Wrong]) -> datetime | None:
+    """`until` is a time; `for` is a length of time, for those who do not know what time it is there."""
+    if said.get("for"):
+        length = _LENGTH.fullmatch(str(said["for"]).strip())
+        if length:
+            return now + int(length[1]) * _UNITS[length[2]]
+        wrong.append(Wrong("for", f"for is {said['for']!r}, expected a length of time such as 30m, 4h or 2d"))
+        return None
+    if not said.get("until"):
+        wrong.append(
+            Wrong("until", "until is missing: say when it ends, as 2026-11-20T18:00:00Z, or `for` how long, as 4h")
+        )
+        return None
+    until = _moment("until", str(said["until"]), wrong)
+    if until is not None and until <= now:
+        wrong.append(
+            Wrong("until", f"until is {said['until']!r}, which is over: it is {now:%Y-%m-%d %H:%M:%S} UTC here")
+        )
+    return until
 
 
 def _moment(name: str, text: str, wrong: list[Wrong]) -> datetime | None:

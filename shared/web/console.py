@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,12 +17,17 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.events import TYPES, Event
+from shared import book
+from shared.events import OWN, TYPES, Event
 from shared.messages import formats
 from shared.record import Checked, EventRecord, Facts, IntentRecord, Verdict
-from shared.web import api, asked
+from shared.rollout import words as rollout_words
+from shared.rollout.links import Link
+from shared.rollout.record import Head, Status
+from shared.web import api, asked, plot
 from shared.web.desk import Desk
-from shared.web.words import LANGUAGES, Words, chosen
+from shared.web.story import Story, deed, outcome
+from shared.web.words import LANGUAGES, WORDS, Words, chosen
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,6 +39,21 @@ _HERE: Final = Path(__file__).parent
 _COOKIE: Final = "language"
 _YEAR: Final = 365 * 24 * 3600
 _NEAR: Final = 5
+_FREEZE: Final = timedelta(hours=4)
+"""How long a freeze is, if nobody says otherwise."""
+
+_CHIPS: Final[dict[Status, str]] = {
+    "waiting": "held",
+    "asking": "asks",
+    "frozen": "held",
+    "held": "warn",
+    "keeping": "done",
+    "promoted": "done",
+    "rolled back": "returned",
+    "stuck": "failed",
+}
+"""How a status looks; all others are at work."""
+
 _LONGEST: Final = 32_768
 """Characters of what came that a page shows; the API has all of it."""
 
@@ -67,6 +87,7 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
         about=about(record.event),
         run_status=_run_status(record.event),
         notice=_notice(record.event),
+        rollout=_rollout(record.event),
         chapters=_chapters(record, intents),
         earlier=_earlier(record, intents),
         counts=Counter(one.status for one in intents),
@@ -78,11 +99,69 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
     )
 
 
+async def rollouts(desk: Desk, request: Request) -> Response:
+    limit, after = asked.listing(request.query_params)
+    heads, older = await api.rollouts(desk.world.shelf, limit, after, "/rollouts")
+    days: dict[str, list[Head]] = {}
+    for head in heads:
+        days.setdefault(f"{head.began.astimezone(UTC):%Y-%m-%d}", []).append(head)
+    return _page(desk, request, "rollouts.html", days=days, older=older, after=after)
+
+
+def rollout(desk: Desk, request: Request, told: Story) -> Response:
+    return _page(desk, request, "rollout.html", **_told_of(told), said="said" in request.query_params)
+
+
+async def freezes(desk: Desk, request: Request) -> Response:
+    now = desk.world.clock()
+    found = await book.freezes(desk.world.shelf, now)
+    done = request.query_params.get("done")
+    done = done if done in {"added", "lifted"} else None
+    return _page(desk, request, "freezes.html", freezes=found, done=done, soon=now + _FREEZE)
+
+
+def approve(request: Request, link: Link, told: Story, status: int, headers: Mapping[str, str]) -> Response:
+    """The page behind an approval link. It shows one rollout and nothing else of the service."""
+    return _page(
+        None,
+        request,
+        "approve.html",
+        status,
+        headers,
+        **_told_of(told),
+        link=link,
+        asked=told.asked(link.ask),
+        open=told.question is not None and told.question.n == link.ask,
+        answer=told.answer_to(link.ask),
+        said="said" in request.query_params,
+    )
+
+
+def no_link(request: Request, headers: Mapping[str, str]) -> Response:
+    """For a link that is forged, cut or over: which of them, its holder need not know."""
+    words = words_for(request)
+    return _page(
+        None,
+        request,
+        "refusal.html",
+        403,
+        headers,
+        heading=words("approve.no"),
+        detail=words("approve.no.why"),
+        home=False,
+    )
+
+
+def _told_of(told: Story) -> dict[str, Any]:
+    drawn = len(plot.shares(told.steps, told.about.deployment)) > 0
+    return {"story": told, "about": told.about, "head": told.head, "drawn": drawn}
+
+
 def refusal(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
     """A page that says no. It shows no state of the service: that may be what failed."""
-    words = _words(request)
-    key = f"problem.{status}" if status in {400, 403, 404, 405, 409, 503} else "problem.500"
-    return _page(None, request, "refusal.html", status, headers, heading=words(key), detail=detail)
+    words = words_for(request)
+    key = f"problem.{status}" if status in {400, 403, 404, 405, 409, 413, 503} else "problem.500"
+    return _page(None, request, "refusal.html", status, headers, heading=words(key), detail=detail, home=True)
 
 
 # --- What the pages show, as values ---
@@ -207,8 +286,8 @@ def about(event: Event | None) -> str:
             return f"{action}: {reason}" if action else reason
         case Event(drift=drift) if drift and drift.monitor:
             return f"{drift.monitor} / {drift.signal}" if drift.signal else drift.monitor
-        case Event(endpoint=endpoint) if endpoint:
-            return endpoint.name
+        case Event(endpoint=endpoint, model=model) if endpoint:
+            return f"{model.name}:{model.version} → {endpoint.name}" if model else endpoint.name
         case Event(model=model) if model:
             return f"{model.name}:{model.version}"
         case Event(run=run) if run:
@@ -232,6 +311,12 @@ def _notice(event: Event | None) -> str:
     return str(event.data.get("record") or "") if event and own else ""
 
 
+def _rollout(event: Event | None) -> str:
+    """The rollout that one of our own events tells of."""
+    own = event is not None and event.raw_type.startswith(OWN)
+    return str(event.data.get("rollout") or "") if event and own else ""
+
+
 def _came(raw: str) -> tuple[str, int]:
     """What could not be read, for eyes: as text where it is text, else in hexadecimal."""
     try:
@@ -250,7 +335,7 @@ def _came(raw: str) -> tuple[str, int]:
 # --- Rendering ---
 
 
-def _words(request: Request) -> Words:
+def words_for(request: Request) -> Words:
     query, cookies = request.query_params.get("lang"), request.cookies.get(_COOKIE)
     return Words(chosen(query, cookies, request.headers.get("accept-language", "")))
 
@@ -263,7 +348,7 @@ def _page(
     headers: Mapping[str, str] | None = None,
     **values: Any,
 ) -> Response:
-    words = _words(request)
+    words = words_for(request)
     other = {**request.query_params, "lang": words("other.code")}
     html = (
         _templates()
@@ -318,6 +403,14 @@ def _templates() -> "Environment":
         "indented": _indented,
         "told": _told,
         "number": formats.number,
+        "duration": lambda seconds, words: formats.duration(seconds, words.language),
+        "tell": lambda said, words: rollout_words.tell(said, words.language),
+        "reading": lambda reading, words: rollout_words.reading(reading, words.language),
+        "deed": deed,
+        "outcome": outcome,
+        "look": lambda status: _CHIPS.get(status, "running"),
+        "whole": api.whole,
+        "via": _via,
         "web": lambda link: link if str(link).startswith(("https://", "http://")) else None,
     }
     return pages
@@ -343,3 +436,9 @@ def _shown(value: object) -> str:
     """A value as people read it: text bare, everything else as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 300 else f"{text[:300]}…"  # noqa: PLR2004 (about four lines)
+
+
+def _via(via: str, words: Words) -> str:
+    """By which way a word came: in words where it is one of ours, else as it was put down."""
+    key = f"via.{via}"
+    return words(key) if key in WORDS else via

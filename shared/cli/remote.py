@@ -1,0 +1,59 @@
+"""A running service, asked by HTTP, and how its answers are printed."""
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import requests
+
+from shared.cli.given import FailedError, printable
+
+
+def ask(
+    method: str,
+    url: str,
+    path: str,
+    query: Mapping[str, object] | None = None,
+    said: Mapping[str, object] | None = None,
+) -> Any:
+    """The JSON that the service answers with. Raises FailedError, with its own words, where it says no."""
+    try:
+        answer = requests.request(method, url.rstrip("/") + path, params=query, json=said, timeout=30)  # type: ignore[arg-type]  # the values are numbers and texts
+    except requests.ConnectionError as error:
+        raise FailedError(f"no service answers at {url}: start one with `switchyard serve`") from error
+    except requests.RequestException as error:
+        raise FailedError(f"{url} could not be asked: {error}") from error
+    try:
+        body = answer.json()
+    except requests.JSONDecodeError as error:
+        raise FailedError(f"{url} answers HTTP {answer.status_code} and no JSON: is this a Switchyard host?") from error
+    if not answer.ok:
+        detail = body.get("detail") if isinstance(body, dict) else None
+        raise FailedError(printable(str(detail or f"{url} answers HTTP {answer.status_code}")))
+    return body
+
+
+def second(moment: str) -> str:
+    """Without the fraction that machines need."""
+    return moment[:19] + "Z"
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    print("\n".join(printable(line) for line in lines))
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(_width(cell) for cell in column) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _width(text: str) -> int:
+    """Columns in a terminal: Japanese takes two for each character."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

@@ -1,0 +1,56 @@
+"""Signed links: the leave to answer one question of one rollout, until a certain time.
+
+Whoever has the token may answer, as with a key: it is made when a message is rendered and kept nowhere.
+"""
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from shared.errors import PermanentError
+
+_PURPOSE: Final = b"switchyard approval 1\n"
+"""Signed with the content, so that nothing else that may ever be signed with the same key passes for a link."""
+
+_NOT_OURS: Final = "this link is not one of ours, or was not copied whole"
+
+
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """`ask`: the number of the question; `to`: the receiver that it was sent to."""
+
+    rollout: str
+    ask: int
+    until: datetime
+    to: str
+
+
+def token(key: str, *, rollout: str, ask: int, until: datetime, to: str) -> str:
+    """Fit for a URL. Raises PermanentError without a key: anybody could make such a link."""
+    body = _text(msgspec.json.encode(Link(rollout, ask, until, to)))
+    return f"{body}.{_signature(key, body)}"
+
+
+def read(key: str, token: str, now: datetime) -> Link:
+    """What a token gives leave to. Raises PermanentError, with a reason fit to be shown, when it gives none."""
+    body, _, signature = token.partition(".")
+    # Compared as text: base64 has several spellings for the same bytes, and one token shall have one.
+    if not hmac.compare_digest(signature.encode(errors="replace"), _signature(key, body).encode()):
+        raise PermanentError(_NOT_OURS)
+    link = msgspec.json.decode(urlsafe_b64decode(f"{body}{'=' * (-len(body) % 4)}"), type=Link)
+    if link.until <= now:
+        raise PermanentError(f"this link was good until {link.until:%Y-%m-%d %H:%M} UTC")
+    return link
+
+
+def _signature(key: str, body: str) -> str:
+    if not key:
+        raise PermanentError("links cannot be signed: set SWITCHYARD_SIGNING_KEY to a long random text")
+    return _text(hmac.digest(key.encode(), _PURPOSE + body.encode(errors="replace"), sha256))
+
+
+def _text(content: bytes) -> str:
+    return urlsafe_b64encode(content).decode().rstrip("=")

@@ -1,0 +1,213 @@
+"""The doors to rollouts and freezes: the API, the pages, what people say, and the page behind an approval link."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from shared import book
+from shared.errors import PermanentError
+from shared.rollout import links
+from shared.rollout.record import Freeze, Verb
+from shared.web import api, asked, console, plot, story
+from shared.web.asked import Spoken, Unclear, Wrong
+from shared.web.desk import Desk
+from shared.web.story import Story
+
+VERBS: Final[tuple[Verb, ...]] = ("approve", "reject", "abort", "override")
+"""What people may say. (`replace` and `next` are between rollouts.)"""
+
+_PRIVATE: Final = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow", "Cache-Control": "no-store"}
+"""Of the page behind a link: its address is a key, and must not travel on."""
+
+_DRAWN: Final = {
+    "Cache-Control": "no-store",
+    # Its style sheet is within it, for whoever opens it alone; nothing else is let in.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox",
+}
+
+
+def routes(desk: Callable[[], Desk]) -> Sequence[Route]:
+    return [*_api(desk), *_pages(desk), *_behind_links(desk)]
+
+
+def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
+    async def list_rollouts(request: Request) -> Response:
+        limit, after = asked.listing(request.query_params)
+        heads, following = await api.rollouts(desk().world.shelf, limit, after, "/api/rollouts")
+        return api.answer({"rollouts": [api.short(head) for head in heads], "next": following})
+
+    async def one_rollout(request: Request) -> Response:
+        return api.answer(api.told(await _story(desk(), request)))
+
+    async def say(request: Request) -> Response:
+        _own(request, silent=False)
+        verb = _verb(request.path_params["verb"])
+        told = await _story(desk(), request)
+        said = await asked.said(request)
+        via = "command line" if said.get("via") == "command line" else "API"
+        spoken = asked.spoken(said)
+        await _say(desk(), told, verb, spoken, via)
+        here = f"/api/rollouts/{told.about.id}"
+        body = {"id": told.about.id, "verb": verb, "by": spoken.by, "status": "accepted", "rollout": here}
+        return api.answer(body, 202, {"Location": here})
+
+    async def list_freezes(_request: Request) -> Response:
+        world = desk().world
+        return api.answer({"freezes": [api.freeze(one) for one in await book.freezes(world.shelf, world.clock())]})
+
+    async def add_freeze(request: Request) -> Response:
+        _own(request, silent=False)
+        new = asked.freeze(await asked.said(request), desk().world.clock())
+        await book.freeze(desk().world.shelf, new)
+        return api.answer(api.freeze(new), 201, {"Location": f"/api/freezes/{new.id}"})
+
+    async def lift_freeze(request: Request) -> Response:
+        _own(request, silent=False)
+        return api.answer(api.freeze(await _lift(desk(), request)))
+
+    return [
+        Route("/api/rollouts", list_rollouts),
+        Route("/api/rollouts/{id}", one_rollout),
+        Route("/api/rollouts/{id}/{verb}", say, methods=["POST"]),
+        Route("/api/freezes", list_freezes, methods=["GET"]),
+        Route("/api/freezes", add_freeze, methods=["POST"]),
+        Route("/api/freezes/{id}", lift_freeze, methods=["DELETE"]),
+    ]
+
+
+def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
+    async def rollouts_page(request: Request) -> Response:
+        return await console.rollouts(desk(), request)
+
+    async def rollout_page(request: Request) -> Response:
+        return console.rollout(desk(), request, await _story(desk(), request))
+
+    async def rollout_plot(request: Request) -> Response:
+        return _drawn(request, await _story(desk(), request))
+
+    async def say_form(request: Request) -> Response:
+        _own(request, silent=True)
+        told = await _story(desk(), request)
+        said = await asked.said(request)
+        await _say(desk(), told, _verb(said.get("verb")), asked.spoken(said), "console")
+        return RedirectResponse(f"/rollouts/{told.about.id}?said=1", 303)
+
+    async def freezes_page(request: Request) -> Response:
+        return await console.freezes(desk(), request)
+
+    async def freeze_form(request: Request) -> Response:
+        _own(request, silent=True)
+        await book.freeze(desk().world.shelf, asked.freeze(await asked.said(request), desk().world.clock()))
+        return RedirectResponse("/freezes?done=added", 303)
+
+    async def lift_form(request: Request) -> Response:
+        _own(request, silent=True)
+        await _lift(desk(), request)
+        return RedirectResponse("/freezes?done=lifted", 303)
+
+    return [
+        Route("/rollouts", rollouts_page),
+        Route("/rollouts/{id}", rollout_page),
+        Route("/rollouts/{id}/plot.svg", rollout_plot),
+        Route("/rollouts/{id}/say", say_form, methods=["POST"]),
+        Route("/freezes", freezes_page, methods=["GET"]),
+        Route("/freezes", freeze_form, methods=["POST"]),
+        Route("/freezes/{id}/lift", lift_form, methods=["POST"]),
+    ]
+
+
+def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
+    """No key but the link itself; and looking at the page decides nothing, for mail scanners open every link."""
+
+    async def approve_page(request: Request) -> Response:
+        found = await _linked(desk(), request)
+        if found is None:
+            return console.no_link(request, _PRIVATE)
+        link, told = found
+        return console.approve(request, link, told, 200, _PRIVATE)
+
+    async def approve_form(request: Request) -> Response:
+        # Another site cannot make this request unless it has the link, and then it needs no browser of ours.
+        found = await _linked(desk(), request)
+        if found is None:
+            return console.no_link(request, _PRIVATE)
+        link, told = found
+        said = await asked.said(request)
+        spoken = asked.spoken(said)
+        verb = next((one for one in VERBS[:2] if one == said.get("answer")), None)
+        if verb is None:
+            raise Unclear([Wrong("answer", f"answer is {said.get('answer')!r}, expected {' or '.join(VERBS[:2])}")])
+        try:
+            await desk().say(link.rollout, verb, spoken.by, spoken.reason, f"link to {link.to}", ask=link.ask)
+        except PermanentError:
+            found = await _linked(desk(), request)
+            return console.approve(request, link, found[1] if found else told, 409, _PRIVATE)
+        return RedirectResponse(f"{request.url.path}?said=1", 303, _PRIVATE)
+
+    async def approve_plot(request: Request) -> Response:
+        found = await _linked(desk(), request)
+        if found is None:
+            raise HTTPException(404)
+        return _drawn(request, found[1], _PRIVATE)
+
+    return [
+        Route("/approve/{token}", approve_page, methods=["GET"]),
+        Route("/approve/{token}", approve_form, methods=["POST"]),
+        Route("/approve/{token}/plot.svg", approve_plot),
+    ]
+
+
+def _own(request: Request, *, silent: bool) -> None:
+    if asked.from_elsewhere(request.headers, silent=silent):
+        raise HTTPException(403, "another site's page asked for this: ask from the console or the command line")
+
+
+def _verb(text: object) -> Verb:
+    verb = next((one for one in VERBS if one == text), None)
+    if verb is None:
+        raise HTTPException(404, f"{text!r} cannot be said to a rollout: {', '.join(VERBS)} can")
+    return verb
+
+
+async def _story(desk: Desk, request: Request) -> Story:
+    id_ = request.path_params["id"]
+    found = await story.read(desk.world, id_)
+    if found is None:
+        raise HTTPException(404, f"no rollout has the id {id_!r}")
+    return found
+
+
+async def _say(desk: Desk, told: Story, verb: Verb, spoken: Spoken, via: str) -> None:
+    try:
+        await desk.say(told.about.id, verb, spoken.by, spoken.reason, via, ask=spoken.ask)
+    except PermanentError as error:
+        raise HTTPException(409, str(error)) from error
+
+
+async def _lift(desk: Desk, request: Request) -> Freeze:
+    try:
+        return await book.lift(desk.world.shelf, request.path_params["id"])
+    except PermanentError as error:
+        raise HTTPException(404, str(error)) from error
+
+
+def _drawn(request: Request, told: Story, headers: dict[str, str] | None = None) -> Response:
+    width = plot.NARROW if "narrow" in request.query_params else plot.WIDE
+    picture = plot.draw(told.about, told.steps, console.words_for(request), width)
+    if picture is None:
+        raise HTTPException(404, "nothing was measured yet")
+    return Response(picture, headers={**_DRAWN, **(headers or {})}, media_type="image/svg+xml")
+
+
+async def _linked(desk: Desk, request: Request) -> tuple[links.Link, Story] | None:
+    """What the link gives leave to, if it is ours and still good."""
+    try:
+        link = links.read(desk.settings.signing_key, request.path_params["token"], desk.world.clock())
+    except PermanentError:
+        return None
+    told = await story.read(desk.world, link.rollout)
+    return None if told is None else (link, told)
