@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import datetime
 from typing import Final
 
 from rich.console import Console
@@ -28,6 +29,7 @@ from shared.rollout.record import (
     Rollout,
     Shift,
     Step,
+    Verb,
 )
 from shared.rules.load import TELL
 from shared.service import Told
@@ -40,6 +42,15 @@ _MARKS: Final = {
     "failed": "[red]✗[/]",
     "held": "[yellow]■[/]",
 }
+_SAID: Final[dict[Verb, str]] = {
+    "approve": "approved",
+    "reject": "rejected",
+    "abort": "aborted",
+    "override": "override of what holds it asked for",
+    "replace": "takes its place",
+    "next": "waits for the endpoint",
+}
+_BETWEEN: Final = {"replace", "next"}
 _INDENT: Final = " " * 10
 _QUIET: Final = 1.0
 """Seconds after which a count of unwanted events is printed even if nothing else happens."""
@@ -80,17 +91,21 @@ def progress(step: Step) -> str | None:
     match command, answer:
         case _, Refused():
             return f"[red]✗[/] {type(command).__name__}: {escape(answer.reason)}"
+        case _, Heard(word=word) if word.verb in _BETWEEN:
+            return f"{escape(word.by)} {_SAID[word.verb]}"
         case _, Heard(word=word):
             reason = f": {escape(word.reason)}" if word.reason else ""
-            return f"[yellow]{word.verb}[/] by {escape(word.by)}{reason}"
+            return f"[yellow]{_SAID[word.verb]}[/] by {escape(word.by)}{reason}"
         case Create(), Done():
             return f"the deployment is being made{why}"
         case Probe(), Probed():
             return f"{answer.sent} test requests, {answer.errors} failed, p95 {answer.p95:.0f} ms"
-        case ((Mirror() | Shift() | Promote() | Restore()), Done(again=False)):
+        case Restore(), Done(again=False):
+            return f"[yellow]the traffic goes back[/]: [cyan]{_traffic(command)}[/]{why}"
+        case ((Mirror() | Shift() | Promote()), Done(again=False)):
             return f"[cyan]{_traffic(command)}[/]{why}"
         case Ask(), Done():
-            return f"[yellow]?[/] {escape(words.tell(command.question, 'en'))}{why}"
+            return f"[yellow]?[/] {escape(words.tell(command.question, 'en'))}"
         case Clear(), Frozen():
             return f"[yellow]■[/] frozen until {answer.until:%Y-%m-%d %H:%M} UTC by {escape(answer.owner)}: {escape(answer.reason)}"
         case Finish(), _:
@@ -116,6 +131,7 @@ class Account:
         self._base = base
         self._clock = clock
         self._unwanted: Counter[str] = Counter()
+        self._held: dict[str, datetime] = {}
         self._later: asyncio.TimerHandle | None = None
 
     def __call__(self, told: Told) -> None:
@@ -171,8 +187,11 @@ class Account:
     def rollout(self, about: Rollout, step: Step) -> None:
         """What is worth a line of one step of a rollout; its minutes are in the console."""
         text = progress(step)
-        if text is None:
-            return
+        held = step.answer.until if isinstance(step.answer, Frozen) else None
+        if text is None or (held and self._held.get(about.id) == held):
+            return  # it looks at the same freeze again and again
+        if held:
+            self._held[about.id] = held
         head = f"[bold magenta]rollout[/] {escape(about.endpoint)} [bold]{escape(f'{about.model}:{about.version}')}[/]"
         self._line(head, f"{text}  [dim]{self._base}/rollouts/{about.id}[/]")
         for one in step.command.readings:

@@ -65,8 +65,7 @@ class Rollouts:
         if about is None:
             log.warning("a message for a rollout that is not on record", extra={"rollout": id_})
             return
-        lock = self._locks.setdefault(id_, asyncio.Lock())
-        async with lock:
+        async with self._lock(id_):
             play = self._plays.pop(id_, None)  # if anything is raised, the next message replays it
             if await book.noted(self._shelf, id_, _GIVEN_UP) is not None:
                 return
@@ -84,9 +83,13 @@ class Rollouts:
         """A message that failed every time it was tried."""
         try:
             message = wire.load(wire.Advance, text)
-            await self._give_up(message.rollout, "our own fault: every try failed, and the log says how")
+            async with self._lock(message.rollout):
+                await self._give_up(message.rollout, "our own fault: every try failed, and the log says how")
         except PermanentError as error:
             log.error("a message of no rollout", extra={"reason": str(error)})  # noqa: TRY400 (the reason says it all)
+
+    def _lock(self, id_: str) -> asyncio.Lock:
+        return self._locks.setdefault(id_, asyncio.Lock())
 
     async def _give_up(self, id_: str, reason: str) -> None:
         await self._conductor.give_up(id_, reason)

@@ -123,7 +123,8 @@ async def _serve(
         await stop.wait()
         console.print("\nStopping: no new events are taken; what is under way is being finished.")
     left = await host.stop()
-    console.print(f"{left} messages are left for the next start." if left else "Nothing is left over.")
+    waiting = "1 message is" if left == 1 else f"{left} messages are"
+    console.print(f"{waiting} left for the next start." if left else "Nothing is left over.")
     return 0
 
 

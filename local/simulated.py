@@ -77,7 +77,7 @@ def newest(state: Path) -> datetime | None:
     return datetime.fromtimestamp(max(stamps), UTC) if stamps else None
 
 
-def start(folder: Path, *, begin: datetime, rate: float = 600) -> Simulated:
+def start(folder: Path, *, begin: datetime, rate: float = 300) -> Simulated:
     """Starts it and waits until it answers. RuntimeError, with what it printed, when it does not."""
     folder.mkdir(parents=True, exist_ok=True)
     ready, said = folder / "simulator.json", folder / "simulator.log"

@@ -20,6 +20,8 @@ FREEZES: Final = "freezes"
 _ABOUT: Final = "about"
 _HOLDER: Final = "holder"
 _LAST: Final = 9_999_999_999
+_SILENCE: Final = "null"
+"""In the place of an answer: none came."""
 
 _json: Final = msgspec.json.Encoder()
 
@@ -34,6 +36,10 @@ def _steps(rollout: str) -> str:
 
 def _words(rollout: str) -> str:
     return f"rollout-{rollout}-words"
+
+
+def _answer(ask: int) -> str:
+    return f"ask-{ask:06d}"
 
 
 def _home(rollout: str) -> str:
@@ -83,6 +89,13 @@ async def put_head(shelf: Shelf, about: Rollout, new: Head) -> None:
     await shelf.put(HEADS, _listed(about), _dump(new))
 
 
+async def change_head(shelf: Shelf, about: Rollout, old: Head, new: Head) -> bool:
+    """False, and nothing is put, when it is not `old` any more."""
+    text = await shelf.get(HEADS, _listed(about))
+    same = text is not None and msgspec.json.decode(text, type=Head) == old
+    return same and await shelf.swap(HEADS, _listed(about), text, _dump(new))
+
+
 async def heads(shelf: Shelf, *, after: str = "", limit: int = 100) -> list[tuple[str, Head]]:
     """Newest first, each with its place in the list, which is `after` of the next page."""
     rows = await shelf.all(HEADS, after=after, limit=limit)
@@ -91,7 +104,10 @@ async def heads(shelf: Shelf, *, after: str = "", limit: int = 100) -> list[tupl
 
 async def steps(shelf: Shelf, id_: str) -> list[Step]:
     """In order; they have no gaps."""
-    return [msgspec.json.decode(text, type=Step) for _, text in await shelf.all(_steps(id_))]
+    rows = list(await shelf.all(_steps(id_)))
+    while rows and (more := await shelf.all(_steps(id_), after=rows[-1][0])):
+        rows += more
+    return [msgspec.json.decode(text, type=Step) for _, text in rows]
 
 
 async def step(shelf: Shelf, id_: str, n: int) -> Step | None:
@@ -131,22 +147,31 @@ async def say(shelf: Shelf, id_: str, word: Word) -> None:
     Raises PermanentError when its question has been answered, or the same was said before: the first word counts.
     """
     if word.ask is not None:
-        slot = f"ask-{word.ask:06d}"
+        slot = _answer(word.ask)
     elif word.verb == "override":
         slot = f"override-{sha256(word.by.strip().casefold().encode()).hexdigest()[:12]}"
     else:
         slot = word.verb
-    kept = msgspec.json.decode(await shelf.keep(_words(id_), slot, _dump(word)), type=Word)
+    text = await shelf.keep(_words(id_), slot, _dump(word))
+    if text == _SILENCE:
+        raise PermanentError("this question is closed: nobody answered it in time")
+    kept = msgspec.json.decode(text, type=Word)
     if kept != word:
         moment = f"{kept.at:%Y-%m-%d %H:%M} UTC"
         what = "this question was answered" if word.ask is not None else f"{word.verb!r} was said"
         raise PermanentError(f"{what} already, by {kept.by} at {moment}: {kept.verb}")
 
 
+async def close(shelf: Shelf, id_: str, ask: int) -> None:
+    """From here on nobody can answer this question; an answer that came before stays."""
+    await shelf.keep(_words(id_), _answer(ask), _SILENCE)
+
+
 async def words(shelf: Shelf, id_: str) -> list[Word]:
     """Everything that was said, oldest first."""
     rows = await shelf.all(_words(id_))
-    return sorted((msgspec.json.decode(text, type=Word) for _, text in rows), key=lambda word: word.at)
+    said = (msgspec.json.decode(text, type=Word) for _, text in rows if text != _SILENCE)
+    return sorted(said, key=lambda word: word.at)
 
 
 # Turns: one rollout at a time

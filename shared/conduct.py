@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
@@ -130,6 +131,8 @@ class Conductor:
             question = head.question
             if question is None or (ask is not None and ask != question.n):
                 raise PermanentError(f"rollout {id_} asks nothing" if ask is None else "this question is closed")
+            if question.until <= self.world.clock():
+                raise PermanentError(f"this question could be answered until {question.until:%Y-%m-%d %H:%M} UTC")
             ask = question.n
         word = Word(verb, by.strip(), self.world.clock(), reason.strip(), ask, via)
         await book.say(self.world.shelf, id_, word)
@@ -157,7 +160,7 @@ class Conductor:
             return Refused(at=self.world.clock(), reason="it was given up", code="fault")
         head = await self._show(about, head, n, command)
         bake = command if isinstance(command, Bake) else None
-        answer = await (self._hear(about, n, bake) if bake else self._do(about, head, n, command))
+        answer = await (self._hear(about, head, n, bake) if bake else self._do(about, head, n, command))
         if answer is None:
             return None
         step = await book.keep_step(self.world.shelf, id_, Step(n, asked, command, answer))
@@ -178,15 +181,21 @@ class Conductor:
 
     async def _watch_one(self, heads: Sequence[Head]) -> str | None:
         """`heads`: the rollouts of one endpoint, newest first."""
+        running = [head for head in heads if head.status not in ENDED]
+        for head in running:
+            if head.restores and await book.step(self.world.shelf, head.id, 0) is None:
+                await self.nudge(head.id)  # killed before it was set going
         promoted = [head for head in heads if head.status == "promoted"]
-        if not promoted or any(head.status not in ENDED for head in heads):
+        if not promoted or running:
             return None
         live = await self.about(promoted[0].id)
-        if not await self._rejected(live):
+        if any(head.restores == live.id for head in heads):
+            return None  # it was tried, and how that ended was told
+        if not await self._rejected(live) or not await self._serves(live):
             return None
         for head in promoted[1:]:
             earlier = await self.about(head.id)
-            same = (earlier.model, earlier.version) == (live.model, live.version)
+            same = (earlier.model, earlier.version) == (live.model, live.version) or earlier.where != live.where
             if not same and await self._rejected(earlier) is False:
                 id_ = rollout_id("restore", earlier.model, earlier.version, live.id)
                 again = deployment_name(earlier.model, earlier.version, id_)
@@ -205,7 +214,16 @@ class Conductor:
             origin = await self.world.serving.origin(about.where, about.model, about.version)
         except (TemporaryError, PermanentError):
             return None
-        return None if origin is None else about.policy.labels.rejected.items() <= dict(origin.tags).items()
+        return None if origin is None else _labelled(about, origin)
+
+    async def _serves(self, about: Rollout) -> bool:
+        """Whether its model still has traffic: if not, somebody has seen to it by hand."""
+        try:
+            state = await self.world.serving.endpoint(_endpoint(about))
+        except (TemporaryError, PermanentError):
+            return False  # the next look will tell
+        found = [state.deployment(name) for name in state.traffic] if state else []
+        return any(one is not None and one.model == f"{about.model}:{about.version}" for one in found)
 
     # How it stands
 
@@ -216,8 +234,10 @@ class Conductor:
             return old  # the canary is watched while a person thinks: it is still they who are waited for
         if isinstance(command, Ask):
             question = Question(n, command.question, command.until, command.of or NOTIFY)
-        elif not (isinstance(command, Bake) and question is not None and command.ask == question.n):
+        elif not isinstance(command, Bake) or command.ask is None:
             question = None
+        elif question is None or question.n != command.ask:  # something else was seen to in between
+            question = await self._question(about, command.ask)
         new = replace(
             old,
             status=command.status,
@@ -226,31 +246,40 @@ class Conductor:
             question=question,
             replaced=command.champion if isinstance(command, CompareModels) else old.replaced,
         )
-        if new != old:
-            await book.put_head(self.world.shelf, about, new)
+        if new != old and not await book.change_head(self.world.shelf, about, old, new):
+            raise TemporaryError(f"another try of step {n} of rollout {about.id} was faster")
         return new
+
+    async def _question(self, about: Rollout, n: int) -> Question | None:
+        asked = await book.step(self.world.shelf, about.id, n)
+        if asked is None or not isinstance(asked.command, Ask):
+            return None
+        return Question(n, asked.command.question, asked.command.until, asked.command.of or NOTIFY)
 
     # People
 
-    async def _hear(self, about: Rollout, n: int, command: Bake) -> Elapsed | Heard | None:
+    async def _hear(self, about: Rollout, head: Head, n: int, command: Bake) -> Elapsed | Heard | None:
         shelf, now = self.world.shelf, self.world.clock()
+        over, question = now >= command.until, head.question
+        if over and question is not None and question.n == command.ask and question.until <= command.until:
+            await book.close(shelf, about.id, question.n)  # then listen: who is not heard now is told so
         for word in await book.words(shelf, about.id):
             if word.ask is not None and word.ask != command.ask:
                 continue
             who = sha256(f"{word.verb} {word.by} {word.ask}".encode()).hexdigest()[:16]
             if await book.note(shelf, about.id, f"heard-{who}", str(n)) == str(n):
                 return Heard(at=now, word=word)
-        return Elapsed(at=now) if now >= command.until else None
+        return Elapsed(at=now) if over else None
 
     # The far side
 
     async def _do(self, about: Rollout, head: Head, n: int, command: Asked) -> Answered:
         clock = self.world.clock
+        if isinstance(command, Finish):  # needs nothing but our own store, and nothing comes after it: what fails rises
+            return await self._act(about, head, n, command)
         try:
             return await self._act(about, head, n, command)
         except TemporaryError as error:
-            if isinstance(command, Finish):
-                raise  # it needs nothing but our own store, and nothing comes after it
             return Busy(at=clock(), reason=str(error), after=error.retry_after)
         except QuotaError as error:
             return Refused(at=clock(), reason=str(error), code="quota")
@@ -294,8 +323,7 @@ class Conductor:
             case Ask():
                 return await self._ask(about, head, n, command)
             case Tag():
-                await world.serving.tag(about.where, command.model, command.version, command.tags)
-                return Done(at=world.clock())
+                return await self._tag(about, command)
             case Delete():
                 await world.serving.delete(endpoint, command.deployment)
                 return Done(at=world.clock())
@@ -315,13 +343,17 @@ class Conductor:
         if holder == about.id:
             return Done(at=now)
         first = await self.about(holder)
-        status = (await book.head(shelf, first)).status
+        head = await book.head(shelf, first)
+        if head.ended is not None:  # and could not give the endpoint back
+            await book.leave(shelf, first)
+        status = head.status
         verbs: list[Verb] = ["replace"] if about.policy.second == "replace" else []
         verbs += ["next"] if status == "keeping" else []
         said = {word.verb for word in await book.words(shelf, holder)}
         for verb in verbs:
             if verb not in said:
-                await book.say(shelf, holder, Word(verb, about.id, now, f"{about.model}:{about.version} waits"))
+                with suppress(PermanentError):  # another that waits was faster
+                    await book.say(shelf, holder, Word(verb, about.id, now, f"{about.model}:{about.version} waits"))
                 await self.nudge(holder)
         return Occupied(at=now, holder=holder)
 
@@ -408,6 +440,14 @@ class Conductor:
         if moved.outcome == "changed":
             return Changed(at=self.world.clock(), traffic=moved.traffic, mirror=moved.mirror)
         return Done(at=self.world.clock(), again=moved.outcome == "already")
+
+    async def _tag(self, about: Rollout, command: Tag) -> Done:
+        """A version that a person has rejected keeps the label that says so, whatever else it is given."""
+        origin = await self.world.serving.origin(about.where, command.model, command.version)
+        rejected = about.policy.labels.rejected if origin is not None and _labelled(about, origin) else {}
+        tags = {name: value for name, value in command.tags.items() if name not in rejected}
+        await self.world.serving.tag(about.where, command.model, command.version, tags)
+        return Done(at=self.world.clock())
 
     async def _measure(self, about: Rollout, endpoint: EndpointRef, command: Measure) -> Measured:
         """Counts that can't be had are "unknown", and no reason to stop looking at the rest."""
@@ -521,6 +561,12 @@ class Conductor:
             log.warning("the topic did not take an event", extra={"rollout": about.id, "reason": str(error)})
             return f"the topic did not take it: {error}"
         return ""
+
+
+def _labelled(about: Rollout, origin: Origin) -> bool:
+    """Whether a person has rejected this model version in the registry."""
+    label = about.policy.labels.rejected
+    return bool(label) and label.items() <= dict(origin.tags).items()
 
 
 def _endpoint(about: Rollout) -> EndpointRef:

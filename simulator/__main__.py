@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     parser.add_argument("--https-port", type=int, default=0, help="where Azure answers; 0: any free port")
     parser.add_argument("--http-port", type=int, default=7072, help="/inbox and /control; 0: any free port")
-    parser.add_argument("--rate", type=float, default=600, help="simulated seconds in one real second")
+    parser.add_argument("--rate", type=float, default=300, help="simulated seconds in one real second")
     parser.add_argument("--start", type=_moment, help="the simulated moment at which it begins; default: now")
     parser.add_argument("--seed", type=int, default=7, help="of all chance")
     parser.add_argument("--deliver-to", help="Event Grid subscribes this URL, as soon as it answers")

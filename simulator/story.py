@@ -28,7 +28,7 @@ _COHORTS: Final = {"north": 0.004, "south": -0.003, "online": 0.001, "new-mercha
 _ASSESSED: Final = {"responsible_ai": "assessments/fraud.yaml"}
 _BEGINS: Final = timedelta(hours=6)
 _ENDS: Final = timedelta(hours=24)
-"""How long a rollout is waited for. Six simulated hours are half a minute at rate 600: someone may be starting up."""
+"""How long a rollout is waited for. Six simulated hours are a good minute at rate 300: someone may be starting up."""
 _QUIET: Final = timedelta(minutes=10)
 
 
@@ -215,7 +215,7 @@ class Story:
         return self._completed
 
     def _model_registered(self) -> Iterable[str]:
-        return self._register(self._good, {"auc": "0.93"})
+        return self._register(self._good, {"auc": "0.93", "simulated_error_rate": "0.001"})
 
     def _worse_model(self) -> Iterable[str]:
         run = self._trained("fraud train, deeper trees", auc=0.936, accuracy=0.983)

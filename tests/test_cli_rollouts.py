@@ -11,8 +11,9 @@ import uvicorn
 
 from shared import book
 from shared.cli import main
+from shared.rollout.record import Bake, Clear, Elapsed, Frozen, Heard, Word
 from shared.web import app
-from tests.test_web_rollouts import ABOUT, ID, NOW, Desk, asking, promoted, rolled_back
+from tests.test_web_rollouts import ABOUT, ID, NOW, Desk, asking, begun, kept, promoted, rolled_back
 
 
 class Served:
@@ -66,8 +67,9 @@ def test_one_rollout_is_shown_as_a_story(service, capsys):
     for line in (
         "  because      Stage 2 of 3 has passed",
         "  replaces     fraud:6",
-        "  ✓ http_5xx: HTTP 5xx: canary",
-        "Mika approve: looks good (link to ml-leads)",
+        "  ✓ Smoke test of fraud-7-1a2b3c passed: 20 requests",
+        "  ✓ HTTP 5xx: canary",
+        "Mika approved: looks good (link to ml-leads)",
         "  run          frosty_sun_1",
         "  data         train azureml:transactions:41",
         "  code         9d41c7e0b1 main",
@@ -80,6 +82,24 @@ def test_one_rollout_is_shown_as_a_story(service, capsys):
         "Gave it all of the traffic: fraud-7-1a2b3c 100%",
     ):
         assert line in said, line
+
+
+def test_what_holds_a_rollout_and_who_overrides_it_is_not_folded_away(service, capsys):
+    tape = begun()
+    word = Word("override", "Mika", tape.now, "hotfix")
+    for _ in range(5):
+        tape.step(Bake(status="frozen", until=NOW), Elapsed(at=tape.now))
+    tape.step(Clear(status="frozen"), Frozen(at=tape.now, reason="year end", owner="dora", until=NOW))
+    tape.step(Bake(status="frozen", until=NOW), Heard(at=tape.now, word=word))
+    tape.step(Bake(status="frozen", until=NOW), Elapsed(at=tape.now))
+    asyncio.run(kept(service.desk, tape, (word, Word("next", "other-rollout", tape.now))))
+    assert service.run("rollouts", "show", ID) == 0
+    said = capsys.readouterr().out
+    assert "5 steps of waiting and looking" in said
+    assert "Looked for freezes — frozen by dora until 2026-11-20 12:00:00: year end" in said
+    assert "Mika asked to go on all the same: hotfix" in said
+    people = said[said.index("who said what") : said.index("where it comes from")]
+    assert ("Mika" in people, "other-rollout" in people) == (True, False)
 
 
 def test_what_is_asked_now_is_shown(service, capsys):

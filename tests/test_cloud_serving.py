@@ -315,6 +315,21 @@ async def test_traffic_that_somebody_changed_is_not_written_over(box: Box, servi
     assert (forced.outcome, forced.traffic) == ("accepted", {"blue": 70, "green": 30})
 
 
+async def test_an_endpoint_whose_last_change_failed_is_written_again_though_it_reads_as_wanted(
+    box: Box, serving: Endpoints
+) -> None:
+    ref = await green(box, serving, "halted")
+    known = box.azure.endpoints.get(live(box, "halted-other").here, "halted")
+    assert known is not None
+    pass_time(box, 60)
+    before = await seen(serving, ref)
+    known.state = "Failed"
+    moved = await serving.move(ref, before.traffic, before.mirror, None)
+    assert moved.outcome == "accepted"
+    pass_time(box, 60)
+    assert (await seen(serving, ref)).state == "Succeeded"
+
+
 async def test_on_kubernetes_nothing_is_mirrored_and_nothing_is_said_of_it(
     box: Box, serving: Endpoints, look: Look
 ) -> None:

@@ -4,12 +4,13 @@ import json
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from shared import book, wire
 from shared.conduct import LAG, Conductor, differs
 from shared.errors import ConflictError, MissingError, PermanentError, QuotaError, TemporaryError
 from shared.record import Job, WorkspaceRef
-from shared.rollout.policy import BinaryGate, Policy, Sample, Smoke
+from shared.rollout.policy import BinaryGate, Labels, Policy, Sample, Smoke
 from shared.rollout.record import (
     Announce,
     Ask,
@@ -44,6 +45,7 @@ from shared.rollout.record import (
     Said,
     Seen,
     Shift,
+    Step,
     Tag,
     TakeTurn,
     Word,
@@ -175,6 +177,90 @@ async def test_an_answer_is_for_its_question_and_the_first_one_counts(desk, outs
     assert heard.word.by == "Sato"
 
 
+async def test_an_answer_at_the_last_moment_is_heard_and_a_later_one_is_told_so(desk, outside):
+    until = START + timedelta(hours=1)
+    bake = Bake(status="asking", until=until, ask=5)
+    late = Word("approve", "Sato", until, "", 5)
+    for moment, heard in ((-1, True), (0, False)):
+        fresh = await Desk(outside, about(f"late{moment}")).begin()
+        await fresh.ask(Ask(status="asking", question=Said("approve?"), until=until), n=5)
+        outside.clock.now = until + timedelta(seconds=moment)
+        if heard:
+            await fresh.conductor.say(fresh.rollout.id, "approve", "Sato", "", "link", ask=5)
+        else:
+            with pytest.raises(PermanentError, match="could be answered until 2026-11-20 09:30 UTC"):
+                await fresh.conductor.say(fresh.rollout.id, "approve", "Sato", "", "link", ask=5)
+        outside.clock.now = until
+        assert isinstance(await fresh.ask(bake, n=6), Heard if heard else Elapsed)
+        with pytest.raises(PermanentError, match="answered already" if heard else "nobody answered it in time"):
+            await book.say(outside.shelf, fresh.rollout.id, late)
+        assert [word.by for word in await book.words(outside.shelf, fresh.rollout.id)] == ["Sato"] * heard
+        outside.clock.now = START
+
+
+async def test_a_question_stays_open_while_something_else_is_seen_to(desk, outside):
+    until = START + timedelta(hours=1)
+    await desk.ask(Ask(status="asking", question=Said("approve?"), until=until, of="ml-leads"), n=5)
+    await desk.ask(Look(status="baking"), n=6)  # an old read, and it is looked at again
+    assert await desk.ask(Bake(status="asking", until=START + timedelta(minutes=5), ask=5), n=7) is None
+    assert (await desk.head()).question.of == "ml-leads"
+    await desk.conductor.say("r1", "approve", "Sato", "", "link", ask=5)
+    assert isinstance(await desk.ask(Bake(status="asking", until=until, ask=5), n=7), Heard)
+
+
+async def test_a_try_that_comes_too_late_changes_nothing(desk, outside):
+    old = await desk.head()
+    await desk.conductor.give_up("r1", "the state was lost")
+    assert not await book.change_head(outside.shelf, desk.rollout, old, replace(old, status="baking"))
+    assert (await desk.head()).status == "stuck"
+
+
+async def test_a_long_account_is_read_to_its_end(outside):
+    answer, command = Elapsed(at=START), Bake(status="baking", until=START)
+    for n in range(10_010):
+        outside.shelf.folders.setdefault("rollout-r1-steps", {})[f"{n:06d}"] = wire.dump(
+            Step(n, START, command, answer)
+        )
+    assert [step.n for step in await book.steps(outside.shelf, "r1")] == list(range(10_010))
+
+
+async def test_the_end_is_not_taken_for_reached_where_it_could_not_be_written_down(desk, outside, monkeypatch):
+    await desk.ask(TakeTurn(status="waiting"))
+    finish = Finish(status="keeping", verdict="promoted")
+    for failure in (TemporaryError("HTTP 503"), PermanentError("HTTP 403")):
+
+        async def barred(*_, failure=failure):
+            raise failure
+
+        with monkeypatch.context() as patched:
+            patched.setattr(book, "leave", barred)
+            with pytest.raises(type(failure)):
+                await desk.ask(finish, n=9)
+    second = await Desk(outside, about("r2", version="14", at=START + timedelta(minutes=1))).begin()
+    assert isinstance(await second.ask(TakeTurn(status="waiting")), Occupied)
+    assert await second.ask(TakeTurn(status="waiting")) == Done(at=START), "it has ended: nobody has to give it back"
+    assert await desk.ask(finish, n=9) == Done(at=START)
+
+
+async def test_two_that_wait_and_would_both_replace_the_first_do_not_stand_in_each_others_way(outside, monkeypatch):
+    await (first := await Desk(outside).begin()).ask(TakeTurn(status="waiting"))
+    policy = Policy("fraud-online", "fraud-online", second="replace")
+    others = [
+        await Desk(outside, about(f"r{n}", version=f"{n}", at=START + timedelta(minutes=n), policy=policy)).begin()
+        for n in (2, 3)
+    ]
+    await others[0].ask(TakeTurn(status="waiting"))
+
+    async def nothing_yet(*_):
+        return []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(book, "words", nothing_yet)
+        assert await others[1].ask(TakeTurn(status="waiting")) == Occupied(at=START, holder="r1")
+    heard = await first.ask(Bake(status="deploying", until=START + timedelta(hours=1)))
+    assert (heard.word.verb, heard.word.by) == ("replace", "r2")
+
+
 async def test_the_head_shows_what_is_asked_and_of_whom_until_it_is_not(desk):
     question = Ask(
         status="asking", percent=10, question=Said("approve?"), until=START + timedelta(hours=1), of="ml-leads"
@@ -194,6 +280,15 @@ async def test_weights_are_compared_before_they_are_written(desk, outside):
     assert await desk.ask(shift) == Changed(at=START, traffic={"blue": 70, "mine": 30})
     assert await desk.ask(Restore(status="rolling back", traffic={"blue": 100})) == Done(at=START)
     assert await desk.ask(Promote(status="promoting", traffic={"blue": 100})) == Done(at=START, again=True)
+
+
+async def test_a_version_that_a_person_rejected_keeps_that_label(desk, outside):
+    outside.serving.origins["fraud:12"] = Origin({"stage": "rejected"})
+    tags = {"stage": "archived", "switchyard_rollout": "r1"}
+    for version in ("12", "13"):
+        await desk.ask(Tag(status="promoting", model="fraud", version=version, tags=tags))
+    assert outside.serving.origins["fraud:12"].tags == {"stage": "rejected", "switchyard_rollout": "r1"}
+    assert outside.serving.origins["fraud:13"].tags["stage"] == "archived"
 
 
 async def test_counts_end_three_minutes_ago(desk, outside):
@@ -381,11 +476,19 @@ async def ended(outside, name, version, at, verdict="promoted"):
     return desk
 
 
+def serves(outside, version):
+    live = DeploymentState(f"fraud-{version}", "Succeeded", f"fraud:{version}")
+    outside.serving.endpoints["fraud-online"] = EndpointState(
+        "fraud-online", "Succeeded", {live.name: 100}, {}, (live,)
+    )
+
+
 async def test_a_version_rejected_in_the_registry_gives_way_to_the_last_approved_one(outside):
     await ended(outside, "r1", "11", START)
     await ended(outside, "r2", "12", START + timedelta(hours=1))
     await ended(outside, "r3", "13", START + timedelta(hours=2))
     await ended(outside, "r4", "14", START + timedelta(hours=3), "rolled back")
+    serves(outside, "13")
     conductor = Conductor(outside.world)
     outside.clock.advance(4 * 3600)
     assert await conductor.watch() == []
@@ -396,11 +499,50 @@ async def test_a_version_rejected_in_the_registry_gives_way_to_the_last_approved
     back = await conductor.about(id_)
     assert (back.model, back.version, back.restores) == ("fraud", "11", "r3")
     assert back.deployment != "fraud-11"
+    outside.rollouts.put_texts.clear()
     assert await conductor.watch() == []  # it is under way
+    assert [wire.load(wire.Advance, text).rollout for text, _ in outside.rollouts.put_texts] == [id_], "or never began"
+    restoring = Desk(outside, back)
+    await restoring.ask(TakeTurn(status="waiting"), n=0)
+    outside.rollouts.put_texts.clear()
+    assert await conductor.watch() == []
+    assert outside.rollouts.put_texts == []
+    await restoring.ask(Finish(status="rolling back", verdict="rolled back"))
+    assert await conductor.watch() == []  # it was tried
+    assert outside.rollouts.put_texts == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda outside: serves(outside, "12"),
+        lambda outside: setattr(outside.serving, "failure", TemporaryError("HTTP 503")),
+        lambda outside: outside.serving.endpoints.clear(),
+    ],
+)
+async def test_what_somebody_has_seen_to_by_hand_or_nobody_can_see_is_not_brought_back(outside, change):
+    await ended(outside, "r2", "12", START)
+    await ended(outside, "r3", "13", START + timedelta(hours=1))
+    serves(outside, "13")
+    outside.serving.origins["fraud:13"] = Origin({"stage": "rejected"})
+    outside.queue.put_texts.clear()
+    change(outside)
+    assert await Conductor(outside.world).watch() == []
+    assert outside.queue.put_texts == []
+
+
+async def test_a_policy_that_names_no_label_for_rejected_rejects_nothing(outside):
+    policy = Policy("fraud-online", "fraud-online", labels=Labels(rejected={}))
+    desk = await Desk(outside, about(policy=policy)).begin()
+    await desk.ask(Finish(status="keeping", verdict="promoted"))
+    serves(outside, "13")
+    assert await desk.conductor.watch() == []
+    assert [event.type for event in events(outside)] == []
 
 
 async def test_where_nothing_else_was_approved_a_person_is_told_once(outside):
     await ended(outside, "r3", "13", START)
+    serves(outside, "13")
     outside.serving.origins["fraud:13"] = Origin({"stage": "rejected"})
     conductor = Conductor(outside.world)
     outside.queue.put_texts.clear()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from msgspec.structs import replace as changed
 
 from local.host import Host, listening
 from local.serve import _alone, serve
@@ -272,7 +273,9 @@ async def test_a_rollout_runs_to_its_end_and_its_events_go_through_the_rules(con
     clock = FastClock()
     host = Host(config, tmp_path / "state.db", {}, clock=clock, pace=clock.RATE)
     world = host.service.world
-    fleet = Fleet(1, policy=POLICY, fate=Fate(), shelf=world.shelf, rollouts=world.rollouts, clock=clock)
+    # A machine that is held up for a tenth of a second must not have used up the policy's patience.
+    policy = changed(POLICY, patience=86_400.0, deployment=changed(POLICY.deployment, within=86_400.0))
+    fleet = Fleet(1, policy=policy, fate=Fate(), shelf=world.shelf, rollouts=world.rollouts, clock=clock)
     conductor = host.service.conductor
     conductor.world = replace(world, serving=fleet, counts=fleet, topic=fleet, platform=fleet.world.platform)
     await conductor.start(fleet.rollout)

@@ -33,8 +33,11 @@ async def told(policy, fate):
                 "promoted",
             ],
         ),
-        (STORIES["rollback"], ["fraud-6 50 %, fraud-7 50 %", "fraud-6 100 %", "HTTP 5xx: canary", "rolled back"]),
-        (STORIES["approval"], ["? ", "switchyard rollouts approve rollout-1", "approve by erin: says the seed"]),
+        (
+            STORIES["rollback"],
+            ["fraud-6 50 %, fraud-7 50 %", "the traffic goes back: fraud-6 100 %", "HTTP 5xx: canary", "rolled back"],
+        ),
+        (STORIES["approval"], ["? ", "switchyard rollouts approve rollout-1", "approved by erin: says the seed"]),
         ((POLICY, Fate(frozen=(0, 3600))), ["frozen until 2026-11-20 09:30 UTC by dora: year end"]),
         ((POLICY, Fate(creation="quota")), ["Create: there is no quota", "rolled back"]),
     ],
@@ -47,3 +50,10 @@ async def test_what_happens_to_a_rollout_is_told_in_order(story, phrases):
     assert places == sorted(places)
     assert "http://localhost:7071/rollouts/rollout-1" in text
     assert len(lines) < 30
+
+
+async def test_a_freeze_is_told_of_once_and_a_question_says_itself_once():
+    frozen = await told(POLICY, Fate(frozen=(0, 7200)))
+    assert sum("frozen until" in line for line in frozen) == 1
+    (asked,) = [line for line in await told(*STORIES["approval"]) if "? " in line]
+    assert asked.count("has passed") <= 1

@@ -631,6 +631,32 @@ def test_closed_days_and_windows_hold_it_too(policy, opening):
     assert next(answer.at for one, answer in world.steps if isinstance(one, Move)) >= opening
 
 
+@pytest.mark.parametrize("how", ["frozen", "window"])
+def test_a_freeze_that_begins_or_a_window_that_ends_while_the_endpoint_is_busy_holds_it(how):
+    world = World()
+    world.now = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+    world.seen = [(AT - MINUTE, world.traffic, world.mirror)]
+    end = world.now + timedelta(days=1)
+    busy = lambda world: Busy(at=world.now, reason="HTTP 409")  # noqa: E731
+    world.answers[Mirror] = [busy] * 4
+    if how == "frozen":
+        world.on[Clear] = lambda command: (
+            Frozen(at=world.now, reason="audit", owner="ops", until=end)
+            if world.of(Mirror) and world.now < end
+            else Done(at=world.now)
+        )
+        policy = POLICY
+    else:  # it ends half a minute after the first try
+        closing = datetime(2026, 11, 23, 9, 59, 30, tzinfo=UTC)
+        world.before = lambda n, command: isinstance(command, Clear) and vars(world).update(now=max(world.now, closing))
+        policy = policy_with(windows=(Window(start=8 * 60, end=10 * 60),))
+        end = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
+    play(policy, world)
+    first = next(answer.at for one, answer in world.steps if isinstance(one, Move) and isinstance(answer, Done))
+    assert first >= end
+    assert world.verdict == "promoted"
+
+
 def test_a_canary_that_gets_worse_while_a_freeze_holds_it_is_rolled_back():
     world = World(canary=lambda at: minute(600, 200 if at > AT + timedelta(hours=1) else 0))
     held = AT + timedelta(minutes=30)
@@ -714,6 +740,30 @@ def test_a_canary_that_gets_worse_while_a_person_is_asked_is_rolled_back():
     world = play(policy, World(canary=lambda at: minute(600, 200 if at > AT + timedelta(hours=1) else 0)))
     assert (world.verdict, world.reason) == ("rolled back", "breach")
     assert world.now < AT + timedelta(hours=2)
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+def test_an_answer_that_comes_while_the_canary_is_looked_at_for_the_last_time_is_heard(verb):
+    policy = policy_with(stages=(Stage(10, 600, approve=Approval("ml-leads", 1000, "rollback")),))
+    world = World()
+    asked: list[tuple[int, datetime]] = []
+    said: list[datetime] = []
+
+    def before(n, command):
+        if isinstance(command, Ask):
+            asked.append((n, command.until))
+        if asked and not said and isinstance(command, Measure) and world.now + 6 * MINUTE > asked[0][1]:
+            number, until = asked[0]
+            world.now = until - timedelta(seconds=1)
+            world.say(verb, ask=number)
+            said.append(world.now)
+            world.now = until
+
+    world.before = before
+    play(policy, world)
+    assert said
+    assert world.verdict == ("promoted" if verb == "approve" else "rolled back")
+    assert len(world.of(Ask)) == 1
 
 
 def test_who_can_not_be_asked_has_not_consented():
@@ -1118,6 +1168,67 @@ def test_the_endpoint_is_given_free_even_where_that_takes_a_second_try():
     assert [type(answer) for one, answer in world.steps if isinstance(one, Finish)] == [Busy, Busy, Done]
 
 
+@pytest.mark.parametrize("unseen", [30, 120, 280])
+def test_a_write_that_is_seen_late_is_not_taken_for_one_that_never_was(unseen):
+    """Aborted right behind the write: whoever reads the endpoint still finds the traffic of the start, and so does the way back."""
+    world = World()
+    written = World.change
+
+    def change(traffic, mirror, after=0.0):
+        written(world, traffic, mirror, unseen if NEW in traffic else after)
+
+    def restore(command):
+        if _traffic(world.endpoint()) == (command.traffic, command.mirror):
+            return Done(at=world.now, again=True)
+        return world.moved(command)
+
+    vars(world)["change"] = change
+    world.on[Restore] = restore
+    world.before = lambda n, command: isinstance(command, Shift) and world.say("abort", after=2)
+    play(policy_with(stages=(Stage(10, 600),)), world)
+    assert (world.verdict, world.reason, world.traffic) == ("rolled back", "aborted", START)
+    assert NEW not in world.deployments
+
+
+def _traffic(endpoint):
+    return endpoint.traffic, endpoint.mirror
+
+
+def test_an_old_read_before_a_write_is_no_change_by_hand():
+    world = World()
+    world.answers[Shift] = [lambda world: Changed(at=world.now, traffic=START, mirror={})]
+    play(world=world)
+    assert world.verdict == "promoted"
+    assert world.of(Ask) == []
+
+
+def test_who_has_taken_a_rejected_model_out_of_the_traffic_is_not_overruled():
+    world = World()
+
+    def before(n, command):
+        if command.status == "keeping" and isinstance(command, Look):
+            world.tags = {"stage": "rejected"}
+            world.change({"red": 100}, {})
+
+    world.before = before
+    play(world=world)
+    assert (world.verdict, world.traffic) == ("promoted", {"red": 100})
+    assert world.of(Delete) == []
+
+
+@pytest.mark.parametrize(("late", "verdict"), [(3, "promoted"), (8, "promoted"), (30, "rolled back")])
+def test_logs_that_come_late_are_asked_for_again_and_counted_once(late, verdict):
+    world = World()
+    come = lambda at: minute() if world.now >= at + late * MINUTE else None  # noqa: E731
+    world.canary = world.baseline = come
+    policy = policy_with(stages=(Stage(10, 600),), patience=1200)
+    play(policy, world)
+    assert world.verdict == verdict
+    if verdict == "promoted":
+        (advanced,) = [one for one in world.of(Announce) if one.kind == "RolloutAdvanced"]
+        assert [one.canary_total for one in advanced.readings] == [6000, 600], "ten minutes, each of them once"
+
+
 def test_a_model_that_is_rejected_while_it_waits_for_its_first_traffic_gets_none():
     world = World()
 
@@ -1419,15 +1530,19 @@ class Slow(World):
         super().__init__(START)
         self.dice, self.policy, self.busy = dice, policy, dice.choice([0.0, 0.1, 0.4])
         self.waits: datetime | None = None
+        self.refused: set[type] = set()
+        """What has had its wait, and is asked for again."""
 
     def answer(self, command):
-        begins = self.waits is None and self.dice.random() < self.busy and not isinstance(command, Bake | Measure)
-        if begins:
+        patient = self.waits is None and not isinstance(command, Bake | Measure) and type(command) not in self.refused
+        if patient and self.dice.random() < self.busy:
             self.waits = self.now + timedelta(seconds=self.dice.random() * self.policy.patience * 0.9)
         if self.waits is not None and not isinstance(command, Bake):
             if self.now < self.waits:
+                self.refused.add(type(command))
                 return Busy(at=self.now, reason="HTTP 429")
             self.waits = None
+        self.refused.discard(type(command))
         if isinstance(command, Ask):
             within = (command.until - self.now).total_seconds()
             self.say("approve", ask=len(self.steps), after=self.dice.random() * within * 0.9)

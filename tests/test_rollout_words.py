@@ -99,13 +99,13 @@ def test_sentences_as_people_read_them(said, english, japanese):
     [
         (
             Reading("http_5xx", "holds", 24, 1000, 90, 9000, e=3.1, threshold=40, estimate=2.4),
-            "HTTP 5xx: canary 2.40 % (24 of 1000) against baseline 1.00 % (90 of 9000), odds ratio 2.40, e 3.1 of 40.0 needed: holds",
-            "HTTP 5xx: カナリア 2.40 % (1000 件中 24 件)、ベースライン 1.00 % (9000 件中 90 件)、オッズ比 2.40、e 3.1 (基準 40.0): 基準内",
+            "HTTP 5xx: canary 2.40 % (24 of 1000) against baseline 1.00 % (90 of 9000), odds ratio 2.40, e 3.1 (limit 40): holds",
+            "HTTP 5xx: カナリア 2.40 % (1000 件中 24 件)、ベースライン 1.00 % (9000 件中 90 件)、オッズ比 2.40、e 3.1 (上限 40): 基準内",
         ),
         (
             Reading("mean_latency_ms", "breach", 0, 1000, 0, 9000, e=45.1, threshold=40, estimate=0.35, limit=0.2),
-            "mean latency: canary n = 1000 against baseline n = 9000, difference +35.0 %, e 45.1 of 40.0 needed, limit 20 %: over the limit",
-            "平均レイテンシ: カナリア n = 1000、ベースライン n = 9000、相対差 +35.0 %、e 45.1 (基準 40.0)、許容値 20 %: 基準超過",
+            "mean latency: canary n = 1000 against baseline n = 9000, difference +35.0 %, e 45.1 (limit 40), limit 20 %: over the limit",
+            "平均レイテンシ: カナリア n = 1000、ベースライン n = 9000、相対差 +35.0 %、e 45.1 (上限 40)、許容値 20 %: 基準超過",
         ),
         (
             Reading("ceiling_latency_over_400", "unknown", limit=0.2),
@@ -113,9 +113,19 @@ def test_sentences_as_people_read_them(said, english, japanese):
             "400 ms 超の応答の上限: カナリア ? (0 件中 0 件)、ベースライン ? (0 件中 0 件)、許容値 20 %: 不明",
         ),
         (
+            Reading("http_5xx", "holds", 31, 17515, 32, 17582, e=0.033, threshold=40, upper=0.0007, limit=0.01),
+            "HTTP 5xx: canary 0.18 % (31 of 17515) against baseline 0.18 % (32 of 17582), e < 0.1 (limit 40), difference at most +0.07 points (limit 1): holds",
+            "HTTP 5xx: カナリア 0.18 % (17515 件中 31 件)、ベースライン 0.18 % (17582 件中 32 件)、e < 0.1 (上限 40)、差は最大 +0.07 ポイント (許容値 1): 基準内",
+        ),
+        (
+            Reading("http_5xx", "holds", 3, 1000, upper=0.0088, limit=0.2),
+            "HTTP 5xx: canary 0.30 % (3 of 1000) against baseline ? (0 of 0), rate at most 0.88 % (limit 20): holds",
+            "HTTP 5xx: カナリア 0.30 % (1000 件中 3 件)、ベースライン ? (0 件中 0 件)、率は最大 0.88 % (許容値 20): 基準内",
+        ),
+        (
             Reading("http_4xx", "too few", 1, 100, 9, 900, e=0.5, threshold=20, upper=0.012, limit=0.01),
-            "HTTP 4xx: canary 1.00 % (1 of 100) against baseline 1.00 % (9 of 900), e 0.5 of 20.0 needed, at most +1.20 %, limit 1 %: too few requests",
-            "HTTP 4xx: カナリア 1.00 % (100 件中 1 件)、ベースライン 1.00 % (900 件中 9 件)、e 0.5 (基準 20.0)、差の上限 +1.20 %、許容値 1 %: データ不足",
+            "HTTP 4xx: canary 1.00 % (1 of 100) against baseline 1.00 % (9 of 900), e 0.5 (limit 20), difference at most +1.20 points (limit 1): too few requests",
+            "HTTP 4xx: カナリア 1.00 % (100 件中 1 件)、ベースライン 1.00 % (900 件中 9 件)、e 0.5 (上限 20)、差は最大 +1.20 ポイント (許容値 1): データ不足",
         ),
     ],
 )

@@ -318,6 +318,20 @@ async def test_a_rollout_that_was_given_up_stays_so_whatever_message_comes():
     assert await book.take_turn(machine.fleet.shelf, changed(machine.fleet.rollout, id="next")) == "next"
 
 
+@pytest.mark.parametrize("moments", range(0, 40, 3))
+async def test_what_is_given_up_while_it_is_at_work_is_given_up_behind_the_step(moments):
+    machine = Machine(*STORIES["promotion"])
+    await machine.begin()
+    message = wire.Advance(machine.fleet.rollout.id)
+    work = asyncio.create_task(machine.driver.advance(message))
+    for _ in range(moments):
+        await asyncio.sleep(0)
+    await asyncio.gather(work, machine.driver.give_up(wire.dump(message)))
+    head = await machine.head()
+    assert (head.status, head.ended is not None) == ("stuck", True)
+    assert machine.fleet.calls[-2:] == [("event", "RolloutStuck"), ("publish", "Switchyard.RolloutStuck")]
+
+
 async def test_killed_while_it_gives_up_it_is_given_up_all_the_same():
     async def given_up(killed_at: int) -> Machine:
         machine = Machine(*STORIES["promotion"])

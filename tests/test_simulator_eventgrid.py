@@ -98,7 +98,7 @@ async def delivering(
 
 
 async def until(question: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not question():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 

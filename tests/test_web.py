@@ -638,8 +638,16 @@ async def test_a_chosen_language_is_kept(desk):
     answer = await desk.get("/?lang=ja&type=RunCompleted")
     assert '<html lang="ja">' in answer.text
     assert "language=ja" in answer.headers["set-cookie"]
-    assert 'href="/?lang=en&amp;type=RunCompleted"' in answer.text
+    assert 'href="?lang=en&amp;type=RunCompleted"' in answer.text
     assert '<html lang="ja">' in (await desk.get("/", cookie="language=ja", accept_language="en")).text
+
+
+async def test_the_link_to_the_other_language_stays_on_the_site(desk):
+    """A path that begins with two slashes, taken as an address, would name another site."""
+    answer = await desk.get("/%2Fevil.example/")
+    assert answer.status == 404
+    assert "evil.example/?lang" not in answer.text
+    assert 'href="?lang=ja"' in answer.text
 
 
 def test_both_languages_say_everything_with_the_same_values():
@@ -729,7 +737,7 @@ class Seen(HTMLParser):
         if not OURS.fullmatch(tag):
             self.strange.append(tag)
         for name, value in attrs:
-            address = name in {"href", "src", "action"} and not re.match(r"/(?!/)|https?://|#", value or "")
+            address = name in {"href", "src", "action"} and not re.match(r"/(?!/)|https?://|[#?]", value or "")
             if address or name == "style" or name.startswith("on"):
                 self.strange.append(f"{tag} {name}={value}")
 

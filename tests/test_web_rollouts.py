@@ -24,12 +24,13 @@ from shared.events import Event, Model
 from shared.record import EventRecord, Intent, IntentRecord, Result, WorkspaceRef
 from shared.rollout import links
 from shared.rollout.judge import Judge
-from shared.rollout.policy import Approval, BinaryGate, CeilingGate, Policy, Stage
+from shared.rollout.policy import Approval, BinaryGate, CeilingGate, Compare, Policy, Stage
 from shared.rollout.record import (
     Announce,
     Ask,
     Bake,
     Busy,
+    Clear,
     Compared,
     CompareModels,
     Create,
@@ -38,6 +39,7 @@ from shared.rollout.record import (
     EndpointState,
     Finish,
     Freeze,
+    Frozen,
     Head,
     Heard,
     Look,
@@ -487,7 +489,7 @@ async def test_every_decision_has_its_grounds_in_words(desk):
     reading = restored["readings"][0]
     assert (reading["gate"], reading["state"], reading["threshold"]) == ("http_5xx", "breach", 40.0)
     assert f"({reading['canary_bad']:.0f} of {reading['canary_total']:.0f})" in reading["said"]
-    assert "of 40.0 needed: over the limit" in reading["said"]
+    assert "(limit 40): over the limit" in reading["said"]
     assert restored["command"]["traffic"] == {"fraud-6": 100}
     assert told["readings"] == restored["readings"]
     compared = next(step for step in told["steps"] if step["command"]["type"] == "CompareModels")
@@ -629,6 +631,17 @@ async def test_a_wrong_freeze_says_what_was_expected(desk, said, expected):
     assert expected in answer.json["detail"]
 
 
+async def test_a_freeze_of_an_endpoint_without_rollouts_holds_nothing_back_and_is_refused(desk):
+    await asking(desk)
+    said = {"endpoint": "fraud-onlin", "reason": "x", "owner": "y", "for": "4h"}
+    answer = await desk.api("POST", "/api/freezes", said)
+    assert answer.status == 400
+    assert "which no rollout is for; known: fraud-online, *" in answer.json["detail"]
+    added = await desk.api("POST", "/api/freezes", said | {"endpoint": "Fraud-Online"})
+    assert added.json["endpoint"] == "fraud-online"
+    assert "<option>fraud-online</option>" in (await desk.get("/freezes")).text
+
+
 # --- The pages ---
 
 
@@ -653,7 +666,7 @@ async def test_the_story_has_what_is_asked_the_readings_and_where_it_comes_from(
     assert "Asked of ml-leads, until 2026-11-21 12:00:00 UTC" in said
     assert f'name="ask" value="{n}"' in page.text
     assert "HTTP 5xx: canary" in said
-    assert "needed: holds" in said
+    assert "(limit 40): holds" in said
     assert "frosty_sun_1" in said
     assert "train azureml:transactions:41" in said
     assert f'href="/events/{ABOUT.event}"' in page.text
@@ -661,6 +674,81 @@ async def test_the_story_has_what_is_asked_the_readings_and_where_it_comes_from(
     assert re.search(r"(\d+) steps of waiting and looking, until", said)
     assert "Abort and roll back" in said
     assert f'src="/rollouts/{ID}/plot.svg?lang=en"' in page.text
+
+
+async def test_a_promotion_says_why_it_is_live(desk):
+    await promoted(desk)
+    said = (await desk.get(f"/rollouts/{ID}")).words
+    grounds = said[said.index("Why it is live") : said.index("The traffic, and what its gates say")]
+    assert "Smoke test of fraud-7-1a2b3c passed: 20 requests, 0 errors (at most 0), p95 83.4 ms." in grounds
+    assert "Stage 2 of 3 has passed: 10 % for 30 min, 9000 requests to fraud-7-1a2b3c." in grounds
+    assert "Mika: approved — looks good" in grounds
+    told = (await desk.get(f"/api/rollouts/{ID}")).json
+    assert [text.split(":")[0] for text in told["passed"]] == [
+        "Smoke test of fraud-7-1a2b3c passed",
+        "Stage 2 of 3 has passed",
+    ]
+
+
+async def test_a_smoke_test_that_led_nowhere_was_not_passed(desk):
+    tape = begun()
+    del tape.steps[-1]  # the first copies
+    await kept(desk, tape, status="rolled back", ended=tape.now)
+    assert "Smoke test" not in (await desk.get(f"/rollouts/{ID}")).words
+
+
+async def test_only_compared_metrics_stand_in_the_steps_and_the_others_below(desk):
+    policy = replace(POLICY, compare=(Compare("auc", cohorts=True), Compare("loss", lower_is_better=True)))
+    tape = begun(replace(ABOUT, policy=policy))
+    read = {"auc": 0.934, "auc/north": 0.9, "auc_pr": 0.7, "simulated_error_rate": 0.01}
+    tape.step(
+        CompareModels(status="checking", champion="fraud:6"),
+        Compared(at=tape.now, candidate=read, champion={"auc": 0.931, "auc_pr": 0.71}),
+    )
+    await kept(desk, tape)
+    said = (await desk.get(f"/rollouts/{ID}")).words
+    assert "— auc 0.934, auc/north 0.9; in production auc 0.931 2 other metrics, not compared" in said
+    assert "auc_pr 0.7 0.71 simulated_error_rate 0.01 -" in said
+
+
+async def test_what_a_rollout_waits_for_is_never_folded_away(desk):
+    tape = begun()
+    values: dict[str, str | int | float] = {
+        "gate": "http_5xx",
+        "canary": "9 %",
+        "baseline": "9 %",
+        "figure": "e 1",
+        "patience": 900.0,
+    }
+    for _ in range(6):
+        tape.step(Bake(status="held", until=tape.now, why=Said("both bad", values)), Elapsed(at=tape.now))
+    blind = Measured(at=tape.now, until=tape.now, unknown="HTTP 503 of the logs")
+    tape.step(Measure(status="held", since=tape.now, canary="c", others=()), blind)
+    tape.now += timedelta(days=1)
+    tape.step(Clear(status="frozen"), Frozen(at=tape.now, reason="year end", owner="dora", until=NOW))
+    await kept(desk, tape)
+    page = await desk.get(f"/rollouts/{ID}")
+    said = page.words
+    assert "6 steps of waiting and looking" in said
+    assert "Both arms are bad, which is not the canary's fault" in said
+    assert "nobody knows: HTTP 503 of the logs" in said
+    assert "frozen by dora until 2026-11-20 12:00:00: year end" in said
+    assert re.findall(r'<li class="day"><time datetime="([^"]+)"', page.text) == ["2026-11-20", "2026-11-21"]
+
+
+async def test_a_rollout_that_waits_is_not_among_the_people(desk):
+    tape = begun()
+    word = Word("next", "fraud-online-fraud-8-9f", tape.now, "fraud:8 waits")
+    tape.step(Bake(status="keeping", until=NOW), Heard(at=tape.now, word=word))
+    await kept(desk, tape, (word,), status="keeping")
+    said = (await desk.get(f"/rollouts/{ID}")).words
+    assert "Nobody has said anything." in said
+    assert "fraud-online-fraud-8-9f waits for the endpoint" in said
+
+
+async def test_the_way_by_which_a_word_came_is_in_the_language_of_the_page(desk):
+    await promoted(desk)
+    assert "ml-leads 宛てのリンク" in (await desk.get(f"/rollouts/{ID}?lang=ja")).words
 
 
 async def test_the_story_is_told_in_japanese(desk):
@@ -900,7 +988,9 @@ class Reader(HTMLParser):
         if not OURS.fullmatch(tag):
             self.strange.append(tag)
         for name, value in attrs:
-            address = name in {"href", "src", "action", "srcset"} and not re.match(r"/(?!/)|https?://|#", value or "")
+            address = name in {"href", "src", "action", "srcset"} and not re.match(
+                r"/(?!/)|https?://|[#?]", value or ""
+            )
             if address or name == "style" or name.startswith("on"):
                 self.strange.append(f"{tag} {name}={value}")
 

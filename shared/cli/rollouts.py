@@ -10,9 +10,12 @@ from shared.cli.given import LOCAL
 from shared.cli.remote import ask, print_json, print_lines, print_table, second
 
 _MARKS: Final = {"holds": "✓", "breach": "✕", "both bad": "!", "unknown": "?", "too few": "…"}
-_ROUTINE: Final = {"TakeTurn", "Look", "Bake", "Measure", "Clear"}
-_FEW: Final = 3
-"""So many steps of waiting in a row are printed; of more, how many they are."""
+_SAID: Final = {
+    "approve": "approved",
+    "reject": "rejected",
+    "abort": "aborted",
+    "override": "asked to go on all the same",
+}
 
 
 def run(arguments: Namespace) -> int:
@@ -66,12 +69,16 @@ def _story(told: Mapping[str, Any]) -> Iterator[str]:
         asked = told["question"]
         yield from ("", f"asked now: {asked['question']}")
         yield from _fields({"of": asked["of"], "until": second(asked["until"])})
+    if told["passed"]:
+        yield from ("", "what it has passed")
+        yield from (f"  ✓ {one}" for one in told["passed"])
     if told["readings"]:
         yield from ("", "what the gates say")
-        yield from (f"  {_MARKS[one['state']]} {one['gate']}: {one['said']}" for one in told["readings"])
+        yield from (f"  {_MARKS[one['state']]} {one['said']}" for one in told["readings"])
     yield from ("", "who said what")
-    yield from (_word(word) for word in told["people"])
-    if not told["people"]:
+    people = [_word(word) for word in told["people"] if word["verb"] in _SAID]
+    yield from people
+    if not people:
         yield "  nobody has said anything"
     yield from ("", "where it comes from")
     yield from _fields(_lineage(told))
@@ -116,24 +123,27 @@ def _fields(values: Mapping[str, object]) -> Iterator[str]:
 def _word(word: Mapping[str, Any]) -> str:
     via = f" ({word['via']})" if word["via"] else ""
     reason = f": {word['reason']}" if word["reason"] else ""
-    return f"  {second(word['at'])} {word['by']} {word['verb']}{reason}{via}"
+    return f"  {second(word['at'])} {word['by']} {_SAID[word['verb']]}{reason}{via}"
 
 
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Long runs of waiting and measuring take one line."""
     why = None
-    for routine, run_ in groupby(steps, key=lambda step: step["command"]["type"] in _ROUTINE):
+    for (routine, _), run_ in groupby(steps, key=lambda step: (step["routine"], step["why"])):
         together = list(run_)
-        if routine and len(together) > _FEW:
+        if routine and len(together) > 1:
             until = second(together[-1]["answered"])
             yield f"  {second(together[0]['asked'])} … {len(together)} steps of waiting and looking, until {until}"
-            continue
-        for step in together:
-            came = f" — {step['answer']['said']}" if step["answer"]["said"] else ""
-            yield f"  {second(step['asked'])} {step['said']}{came}"
-            if step["why"] and step["why"] != why:
-                why = step["why"]
-                yield f"  {'':20} {why}"
+        else:
+            yield from (_step(step) for step in together)
+        if together[0]["why"] and together[0]["why"] != why:
+            why = together[0]["why"]
+            yield f"  {'':20} {why}"
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    came = f" — {step['answer']['said']}" if step["answer"]["said"] else ""
+    return f"  {second(step['asked'])} {step['said']}{came}"
 
 
 def _say(arguments: Namespace) -> int:

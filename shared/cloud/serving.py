@@ -29,6 +29,7 @@ _OURS: Final = "switchyard"
 """How the names of the tags begin by which we know our own deployments."""
 
 _UNDER_WAY: Final = {"Creating", "Updating"}
+_FAILED: Final = {"Failed", "Canceled"}
 _READ_ONLY: Final = {"scoringUri", "swaggerUri", "provisioningState"}
 _OPERATION: Final = "AzureAsyncOperationUri"
 """The property by which a resource names the operation that made it what it is."""
@@ -151,7 +152,7 @@ class Endpoints:
         if _state(body) in _UNDER_WAY:
             raise TemporaryError(f"{doing.what}: another operation is under way, the endpoint is {_state(body)}")
         found, wanted = _weights(endpoint.kind, body), (_real(traffic), _real(mirror))
-        if found == wanted:
+        if found == wanted and _state(body) not in _FAILED:  # else writing it again is what brings the endpoint to rest
             return Moved("already", *found)
         if expected is not None and found != (_real(expected[0]), _real(expected[1])):
             return Moved("changed", *found)

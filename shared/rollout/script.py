@@ -68,6 +68,8 @@ FOLLOW: Final = 15.0
 """Between two looks at something that is under way."""
 LAG: Final = 300.0
 """Counts come about three minutes late, and by whole minutes: until then nothing is amiss."""
+LATE: Final = 900.0
+"""Logs may take longer now and then: so long the newest minutes that nobody knows yet are asked for again."""
 PIECE: Final = 900.0
 """The longest that a freeze, or an old deployment, is kept without another look."""
 AGAIN: Final = 900.0
@@ -287,7 +289,8 @@ class _Run:
         self.before: Traffic = ({}, {})
         self.had: frozenset[str] = frozenset()
         self.champion = ""
-        self.created = self.stands = self.moved = self.replaced = False
+        self.created = self.stands = self.moved = self.seen = self.replaced = False
+        """`seen`: whether the traffic was read as it was written last."""
         self.watch: _Watch | None = None
 
     # One thing at a time
@@ -299,16 +302,21 @@ class _Run:
         self.now = max(self.now, answer.at)
         return answer
 
-    def _insist(self, command: Asked, patience: float | None = None) -> Steps[Answered]:
-        """The answer; Busy only after patience."""
+    def _insist(self, command: Asked, patience: float | None = None, *, forward: bool = False) -> Steps[Answered]:
+        """The answer; Busy only after patience. `forward`: a freeze that begins meanwhile, or a window that ends, holds it."""
         end = self.now + timedelta(seconds=self.policy.patience if patience is None else patience)
-        backoff, longest = _BACKOFF
+        cleared, (backoff, longest) = self.now, _BACKOFF
         while True:
             answer = yield from self._do(command)
             if not isinstance(answer, Busy) or self.now >= end:
                 return answer
             later = self.now + timedelta(seconds=max(answer.after or 0.0, backoff))
             yield from self._pause(min(later, end))
+            if forward and self.now > cleared + timedelta(seconds=MINUTE):
+                begins = self.now
+                yield from self._clear()
+                cleared = self.now
+                end += cleared - begins
             backoff = min(2 * backoff, longest)
 
     def _pause(
@@ -595,8 +603,7 @@ class _Run:
         """
         status, self.status = self.status, "asking"
         number = self.question = -1
-        until, word = self.now, None
-        while word is None and (number < 0 or self.now < until):
+        while True:
             if number < 0 or number != self.question:  # put anew when another question came in between
                 until = self._after(within)
                 if not (yield from self._ask(question, until, of, readings)):
@@ -604,7 +611,9 @@ class _Run:
                 number = self.question
             piece = min(until, self._after(max(WATCH, self.policy.every))) if watch else until
             word = yield from self._pause(piece, ask=number)
-            if word is None and watch:
+            if word is not None or piece >= until:  # the last thing it does is to listen
+                break
+            if watch:
                 self.status = status
                 yield from self._measure()
                 if moot():
@@ -706,7 +715,7 @@ class _Run:
         """Traffic forward, and until it is seen."""
         while True:
             self.why = (yield from self._clear()) or self.why
-            self.status, self.percent, self.moved = status, percent, True
+            self.status, self.percent, self.moved, self.seen = status, percent, True, False
             command = move(
                 status=status,
                 traffic=to[0],
@@ -715,12 +724,12 @@ class _Run:
                 expected_mirror=self.left[1],
                 readings=self.judge.readings() if self.watch else (),
             )
-            answer = yield from self._insist(command)
+            answer = yield from self._insist(command, forward=True)
             match answer:
                 case Done():
                     break
-                case Changed(traffic=traffic, mirror=mirror):
-                    yield from self._by_hand((_weights(traffic), _weights(mirror)))
+                case Changed():  # or an old read once more
+                    yield from self._settle(written=False)
                 case _:
                     raise _Back(_trouble(type(command).__name__, answer))
         self.before, self.left = self.left, to
@@ -735,6 +744,7 @@ class _Run:
             endpoint = yield from self._look()
             found = _traffic(endpoint)
             if found == self.left and endpoint.state not in _MOVING | _FAILED:
+                self.seen = True
                 return
             if endpoint.state in _FAILED:
                 raise _Back(Said("endpoint failed", {"endpoint": endpoint.name, "state": endpoint.state}))
@@ -749,7 +759,7 @@ class _Run:
 
     def _by_hand(self, found: Traffic) -> Steps[None]:
         """Somebody changed the traffic: a person says whether it shall be as we left it."""
-        values: Values = {"found": _text(found), "left": _text(self.left)}
+        values: Values = {"found": _text(found), "left": _text(self.left), "start": _text(self.start)}
         self.why = Said("changed by hand", values)
         reply = yield from self._reply(Said("put it back", values))
         match reply:
@@ -765,7 +775,7 @@ class _Run:
         move = Mirror if self.left[1].get(self.canary) else Shift
         traffic, mirror = self.left
         expected, expected_mirror = found
-        self.moved = True
+        self.moved, self.seen = True, False
         answer = yield from self._insist(
             move(status=self.status, traffic=traffic, mirror=mirror, expected=expected, expected_mirror=expected_mirror)
         )
@@ -916,11 +926,12 @@ class _Run:
         """Hands the new minutes to the judge; of how many it is known how both arms did."""
         if answer.unknown:
             return 0
-        fresh = tuple(pair for pair in answer.pairs if watch.since <= pair.at < answer.until)
-        watch.since = max(watch.since, answer.until)
-        self.judge.add(fresh)
-        known = [pair.canary for pair in fresh if pair.canary is not None and pair.baseline is not None]
-        watch.requests += sum(minute.requests for minute in known)
+        fresh = [pair for pair in answer.pairs if watch.since <= pair.at < answer.until]
+        known = {pair.at: pair.canary for pair in fresh if pair.canary is not None and pair.baseline is not None}
+        told = max(known, default=watch.since - timedelta(seconds=MINUTE)) + timedelta(seconds=MINUTE)
+        watch.since = max(watch.since, told, answer.until - timedelta(seconds=LATE))
+        self.judge.add([pair for pair in fresh if pair.at < watch.since])
+        watch.requests += sum(minute.requests for minute in known.values())
         return len(known)
 
     def _breach(self, watch: _Watch) -> Steps[None]:
@@ -998,9 +1009,10 @@ class _Run:
             answer = yield from self._do(Look(status=self.status))
             if not isinstance(answer, Seen):
                 return True  # the next look will tell
-            if self._rejected(answer.tags):
-                raise _Back(Said("rejected in registry", {"model": self.candidate}), rejected=True)
             found = _traffic(answer.endpoint) if answer.endpoint else ({}, {})
+            # Where it has no traffic any more somebody has seen to that already, in their own way.
+            if self._rejected(answer.tags) and self.canary in found[0]:
+                raise _Back(Said("rejected in registry", {"model": self.candidate}), rejected=True)
             if found == self.left:
                 return True
             moving = answer.endpoint is not None and answer.endpoint.state in _MOVING
@@ -1066,13 +1078,15 @@ class _Run:
                     return None
                 trouble = _trouble("Restore", answer)
                 return Said("can not go back", {**trouble.values, "traffic": _text(self.start)})
-            if (yield from self._restored(end)):
+            # To an old read everything is as it was, and what was written last has yet to be seen.
+            hasty = isinstance(answer, Done) and answer.again and not self.seen
+            if (yield from (self._never_left() if hasty else self._restored(end))):
                 return None
             if self.now >= end:
                 return Said("way back not seen", {"traffic": _text(self.start), "patience": patience})
 
     def _never_left(self) -> Steps[bool]:
-        """Whether what was refused before had no effect either, which an old read alone does not tell."""
+        """Whether what was asked for before had no effect, which an old read alone does not tell."""
         if not (yield from self._restored(self.now)):
             return False
         yield from self._pause(self._after(SETTLE))

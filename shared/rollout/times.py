@@ -37,8 +37,9 @@ def times(policy: Policy) -> Times:
     stages = () if policy.kind == "batch" else policy.stages
     shortest = CREATED + FOLLOW + sum(_shortest(stage) for stage in stages)
     longest = _checks(policy) + _move(policy) + sum(_longest(policy, stage) for stage in stages)
-    # Each movement may have to wait for a window, and behind each closed time one has to open.
-    longest += (len(stages) + 1 + len(policy.closed)) * _shut(policy) + _closed(policy)
+    # Each movement may have to wait for a window, and for the next where that ends while the endpoint is busy; and behind
+    # each closed time one has to open.
+    longest += (2 * (len(stages) + 1) + len(policy.closed)) * _shut(policy) + _closed(policy)
     settle = max(policy.patience, SETTLE)
     # The last write may be refused at the very end, and is then looked at twice more.
     return Times((shortest, longest), (FOLLOW, INSIST * settle + SETTLE + 2 * FOLLOW), tuple(_besides(policy, stages)))
@@ -64,8 +65,8 @@ def _answer(policy: Policy, approval: Approval | None) -> float:
 
 
 def _move(policy: Policy) -> float:
-    """A look, the question for freezes, the write, and until it is seen."""
-    return 3 * policy.patience + (max(policy.patience, SETTLE) + policy.patience + FOLLOW)
+    """A look, the question for freezes, the write, both of them again where that was busy, and until it is seen."""
+    return 5 * policy.patience + (max(policy.patience, SETTLE) + policy.patience + FOLLOW)
 
 
 def _longest(policy: Policy, stage: Stage) -> float:

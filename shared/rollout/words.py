@@ -249,7 +249,7 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "overridden": (
         "{by} override what holds until {until}{because}",
-        "{by} が、{until} までの凍結を解除して続行します{because}",
+        "{by} の指示により、{until} までの停止を解除して続行します{because}",
     ),
     # Stages
     "no stages to restore": (
@@ -433,17 +433,26 @@ def reading(one: Reading, language: Language) -> str:
         ratio = "オッズ比" if japanese else "odds ratio"
         told.append(f"{name} {100 * one.estimate:+.1f} %" if _mean(one) else f"{ratio} {one.estimate:.2f}")
     if one.e is not None and one.threshold is not None:
-        e, needed = _number(one.e), _number(one.threshold)
-        told.append(f"e {e} (基準 {needed})" if japanese else f"e {e} of {needed} needed")
-    if one.upper is not None:
-        name = "差の上限" if japanese else "at most"
-        told.append(f"{name} {100 * one.upper:+.2f} %")
-    if one.limit is not None:
-        name = "許容値" if japanese else "limit"
-        told.append(f"{name} {100 * one.limit:g} %")
+        e, needed = _number(one.e), f"{one.threshold:.3g}"
+        told.append(f"e {e} (上限 {needed})" if japanese else f"e {e} (limit {needed})")
+    told += _bounds(one, japanese=japanese)
     state = _STATES[one.state][japanese]
     separator, comma = (": ", "、") if japanese else (": ", ", ")
     return f"{_gate(one.gate, language)}{separator}{comma.join(told)}{separator}{state}"
+
+
+def _bounds(one: Reading, *, japanese: bool) -> list[str]:
+    limit = None if one.limit is None else f"{'許容値' if japanese else 'limit'} {100 * one.limit:g}"
+    if one.upper is None:
+        return [f"{limit} %"] if limit else []
+    if one.baseline_total:  # a difference of two rates
+        upper, unit = (
+            f"{'差は最大' if japanese else 'difference at most'} {100 * one.upper:+.2f}",
+            "ポイント" if japanese else "points",
+        )
+    else:
+        upper, unit = f"{'率は最大' if japanese else 'rate at most'} {100 * one.upper:.2f}", "%"
+    return [f"{upper} {unit} ({limit})" if limit else f"{upper} {unit}"]
 
 
 def _counts(one: Reading, language: Language) -> str:
@@ -468,6 +477,8 @@ def _rate(bad: float, total: float) -> str:
 
 
 def _number(value: float) -> str:
+    if value < 0.1:  # noqa: PLR2004 (how good "good" is matters little, and "0.0" looks like nothing measured)
+        return "< 0.1"
     return f"{value:.1f}" if value < _LARGE else f"{value:.2g}"
 
 

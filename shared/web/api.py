@@ -41,10 +41,12 @@ One rollout (`GET /api/rollouts/{id}`) has besides:
     policy_in_full  the policy that it runs by, whatever became of the file meanwhile
     lineage     {config, rule, event: {record, id, type, time, subject, source, link} or null, origin: {run, experiment, inputs,
                 commit, branch, created, created_by, studio_url, tags} or null, approved_by: [names]}
+    passed      the checks behind it, in words, with what was measured
     readings    the newest: [{gate, state, said, canary_bad, canary_total, baseline_bad, baseline_total, e, threshold,
                 limit, estimate, upper}]; `said` has measured value, threshold and sample size in words
     people      [{verb, by, at, reason, ask, via}], oldest first
-    steps       [{n, asked, answered, status, percent, said, why, readings, command: {type, …}, answer: {type, said, …}}]
+    steps       [{n, asked, answered, status, percent, routine, said, why, readings, command: {type, …},
+                answer: {type, said, …}}]; `routine`: it waited, looked or measured, and there is nothing to tell of
 
 A freeze: {id, endpoint, reason, owner, began, until}; `endpoint` is * for all of them.
 """
@@ -64,7 +66,7 @@ from shared.record import EventRecord, Facts, IntentRecord, view
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Freeze, Head, Reading, Rollout, Step
 from shared.web.asked import Wrong
-from shared.web.story import Story, deed, outcome
+from shared.web.story import Story, deed, is_routine, outcome
 from shared.web.words import Words
 from shared.world import Search, Shelf, Store
 
@@ -235,9 +237,10 @@ def told(story: Story) -> dict[str, object]:
         "tags": about.tags,
         "policy_in_full": whole(about.policy),
         "lineage": _lineage(about, story),
+        "passed": [rollout_words.tell(one, "en") for one in story.passed],
         "readings": [_reading(one) for one in story.readings],
         "people": [_plain(word) for word in story.people],
-        "steps": [_step(step) for step in story.steps],
+        "steps": [_step(step, about) for step in story.steps],
     }
 
 
@@ -258,11 +261,11 @@ def _lineage(about: Rollout, story: Story) -> dict[str, object]:
             "link": f"/events/{record.id}",
         },
         "origin": story.origin and whole(story.origin),
-        "approved_by": [word.by for word in story.people if word.verb == "approve"],
+        "approved_by": [word.by for word in story.approvals],
     }
 
 
-def _step(step: Step) -> dict[str, object]:
+def _step(step: Step, about: Rollout) -> dict[str, object]:
     command, answer = step.command, step.answer
     own = {"status", "percent", "why", "readings"}
     return {
@@ -271,11 +274,12 @@ def _step(step: Step) -> dict[str, object]:
         "answered": answer.at,
         "status": command.status,
         "percent": command.percent,
+        "routine": is_routine(step),
         "said": deed(command, _ENGLISH),
         "why": command.why and rollout_words.tell(command.why, "en"),
         "readings": [_reading(one) for one in command.readings],
         "command": {name: value for name, value in whole(command).items() if name not in own},
-        "answer": whole(answer) | {"said": outcome(answer, _ENGLISH)},
+        "answer": whole(answer) | {"said": outcome(answer, about, _ENGLISH)},
     }
 
 

@@ -3,7 +3,7 @@ whether it comes from our own page.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -126,10 +126,17 @@ def spoken(said: Mapping[str, object]) -> Spoken:
     return Spoken(by, reason, int(ask) if ask else None)
 
 
-def freeze(said: Mapping[str, object], now: datetime) -> Freeze:
-    """A freeze from now on. Raises Unclear as `spoken` does."""
+def freeze(said: Mapping[str, object], now: datetime, known: Collection[str]) -> Freeze:
+    """A freeze from now on. Raises Unclear as `spoken` does. `known`: the endpoints that have rollouts; a freeze of any
+    other would hold nothing back, and whoever mistyped its name would not know.
+    """
     wrong: list[Wrong] = []
     endpoint = _text(said, "endpoint", "name one, or * for all", 100, wrong)
+    named = next((one for one in known if one.casefold() == endpoint.casefold()), None)
+    if known and endpoint and endpoint != "*" and named is None:
+        there = ", ".join([*known, "*"])
+        wrong.append(Wrong("endpoint", f"endpoint is {endpoint!r}, which no rollout is for; known: {there}"))
+    endpoint = named or endpoint
     reason = _text(said, "reason", "say why, for the record", 1000, wrong)
     owner = _text(said, "owner", "say who answers for it", 100, wrong)
     until = _end(said, now, wrong)

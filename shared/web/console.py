@@ -26,7 +26,7 @@ from shared.rollout.links import Link
 from shared.rollout.record import Head, Status
 from shared.web import api, asked, plot
 from shared.web.desk import Desk
-from shared.web.story import Story, deed, outcome
+from shared.web.story import Story, deed, others, outcome
 from shared.web.words import LANGUAGES, WORDS, Words, chosen
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ _YEAR: Final = 365 * 24 * 3600
 _NEAR: Final = 5
 _FREEZE: Final = timedelta(hours=4)
 """How long a freeze is, if nobody says otherwise."""
+
+_LATE: Final = 100
+"""So many rollouts, newest first, are "of late"."""
 
 _CHIPS: Final[dict[Status, str]] = {
     "waiting": "held",
@@ -117,7 +120,14 @@ async def freezes(desk: Desk, request: Request) -> Response:
     found = await book.freezes(desk.world.shelf, now)
     done = request.query_params.get("done")
     done = done if done in {"added", "lifted"} else None
-    return _page(desk, request, "freezes.html", freezes=found, done=done, soon=now + _FREEZE)
+    known = await endpoints(desk)
+    return _page(desk, request, "freezes.html", freezes=found, done=done, soon=now + _FREEZE, endpoints=known)
+
+
+async def endpoints(desk: Desk) -> list[str]:
+    """Those that a freeze can be of: they have a policy, or had a rollout of late."""
+    heads = await book.heads(desk.world.shelf, limit=_LATE)
+    return sorted({policy.endpoint for policy in desk.loaded.policies.values()} | {head.endpoint for _, head in heads})
 
 
 def approve(request: Request, link: Link, told: Story, status: int, headers: Mapping[str, str]) -> Response:
@@ -358,7 +368,7 @@ def _page(
             path=request.url.path,
             desk=desk,
             health=api.health(desk.loaded)[0] if desk else None,
-            elsewhere=f"{request.url.path}?{urlencode(other)}",
+            elsewhere=f"?{urlencode(other)}",
             style=_style(),
             **values,
         )
@@ -408,6 +418,7 @@ def _templates() -> "Environment":
         "reading": lambda reading, words: rollout_words.reading(reading, words.language),
         "deed": deed,
         "outcome": outcome,
+        "others": others,
         "look": lambda status: _CHIPS.get(status, "running"),
         "whole": api.whole,
         "via": _via,
@@ -440,5 +451,7 @@ def _shown(value: object) -> str:
 
 def _via(via: str, words: Words) -> str:
     """By which way a word came: in words where it is one of ours, else as it was put down."""
-    key = f"via.{via}"
+    key, (link, _, to) = f"via.{via}", via.partition("link to ")
+    if to and not link:
+        return words("via.link", to=to)
     return words(key) if key in WORDS else via

@@ -11,6 +11,7 @@ from html import escape
 from itertools import accumulate, pairwise
 from math import ceil, floor, log10
 from typing import Final
+from unicodedata import east_asian_width
 
 from shared.messages import formats
 from shared.rollout.policy import BinaryGate, CeilingGate, MeanGate
@@ -33,8 +34,9 @@ _LEAST: Final = 1e-3
 _TICKS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)
 _PER_TICK: Final = 58
 _LETTER: Final = 7.5
+_WIDE: Final = 12.0
 _CLOSE: Final = 40
-"""Pixels: of a letter; and how far a label may stand over the end of what it names."""
+"""Pixels: of a letter, of a Japanese one; and how far a label may stand over the end of what it names."""
 
 _PRINT: Final = 16
 """Pixels: the height of a line of print."""
@@ -207,7 +209,7 @@ def _traffic(moved: Sequence[Share], axis: _Axis, say: Words) -> tuple[int, str]
             parts.append(f'<path class="area" d="{area}"/>')
         if share.percent not in {before, 0}:
             told = say("plot.mirror", percent=share.percent) if share.mirror else f"{share.percent}%"
-            wide = _LETTER * len(told)
+            wide = sum(_WIDE if east_asian_width(letter) in "WF" else _LETTER for letter in told)
             near = start + wide > axis.right  # then its label stands to the left
             place = start - 5 - wide if near else max(start + 5, free)
             if place >= free and (near or place + wide < end + _CLOSE):

@@ -61,8 +61,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def add_freeze(request: Request) -> Response:
         _own(request, silent=False)
-        new = asked.freeze(await asked.said(request), desk().world.clock())
-        await book.freeze(desk().world.shelf, new)
+        new = await _freeze(desk(), request)
         return api.answer(api.freeze(new), 201, {"Location": f"/api/freezes/{new.id}"})
 
     async def lift_freeze(request: Request) -> Response:
@@ -101,7 +100,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def freeze_form(request: Request) -> Response:
         _own(request, silent=True)
-        await book.freeze(desk().world.shelf, asked.freeze(await asked.said(request), desk().world.clock()))
+        await _freeze(desk(), request)
         return RedirectResponse("/freezes?done=added", 303)
 
     async def lift_form(request: Request) -> Response:
@@ -186,6 +185,13 @@ async def _say(desk: Desk, told: Story, verb: Verb, spoken: Spoken, via: str) ->
         await desk.say(told.about.id, verb, spoken.by, spoken.reason, via, ask=spoken.ask)
     except PermanentError as error:
         raise HTTPException(409, str(error)) from error
+
+
+async def _freeze(desk: Desk, request: Request) -> Freeze:
+    said = await asked.said(request)
+    new = asked.freeze(said, desk.world.clock(), await console.endpoints(desk))
+    await book.freeze(desk.world.shelf, new)
+    return new
 
 
 async def _lift(desk: Desk, request: Request) -> Freeze:

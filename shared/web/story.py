@@ -10,6 +10,7 @@ from shared import book
 from shared.messages import formats
 from shared.record import EventRecord
 from shared.rollout import words as said_words
+from shared.rollout.policy import Compare
 from shared.rollout.record import (
     ENDED,
     Announce,
@@ -37,6 +38,7 @@ from shared.rollout.record import (
     Measure,
     Measured,
     Mirror,
+    Move,
     Occupied,
     Probe,
     Probed,
@@ -46,11 +48,13 @@ from shared.rollout.record import (
     Refused,
     Restore,
     Rollout,
+    Said,
     Seen,
     Shift,
     Step,
     Tag,
     TakeTurn,
+    Verb,
     Word,
 )
 from shared.web.words import Words
@@ -58,8 +62,11 @@ from shared.world import Origin, World
 
 _ROUTINE: Final = (TakeTurn, Look, Bake, Measure, Clear)
 _UNEVENTFUL: Final = (Done, Seen, Elapsed, Measured, Busy, Occupied)
-_FEW: Final = 3
-"""So many routine steps in a row are shown one by one; more are folded."""
+BETWEEN: Final[frozenset[Verb]] = frozenset({"replace", "next"})
+"""What a rollout says that waits for the endpoint; everything else is said by people."""
+
+_PASSED: Final = {"compared", "nothing to compare with", "assessed", "stage passed"}
+"""Sentences that tell of a check that was passed."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +110,45 @@ class Story:
         return next((word for word in self.people if word.ask == ask and word.verb in {"approve", "reject"}), None)
 
     @property
+    def persons(self) -> list[Word]:
+        """What people said; rollouts that wait behind this one have their words too."""
+        return [word for word in self.people if word.verb not in BETWEEN]
+
+    @property
+    def approvals(self) -> list[Word]:
+        return [word for word in self.people if word.verb == "approve"]
+
+    @property
+    def passed(self) -> list[Said]:
+        """The checks behind it, in their order, with what was measured."""
+        found: list[Said] = []
+        moved = any(isinstance(step.command, Move) and not isinstance(step.command, Restore) for step in self.steps)
+        for step in self.steps:
+            if isinstance(step.answer, Probed) and moved:
+                found.append(self._probed(step.answer))
+            elif step.command.why and step.command.why.code in _PASSED and step.command.why not in found:
+                found.append(step.command.why)
+        return found
+
+    def _probed(self, answer: Probed) -> Said:
+        most = self.about.policy.smoke.max_errors if self.about.policy.smoke else 0
+        values = {"sent": answer.sent, "errors": answer.errors, "max_errors": most, "p95": round(answer.p95, 1)}
+        return Said("probed", {"deployment": self.about.deployment, **values})
+
+    @property
     def chapters(self) -> list[Sequence[Step]]:
-        """The steps, long runs of waiting and measuring taken together."""
+        """The steps; those of waiting and measuring on the same grounds are taken together."""
         found: list[Sequence[Step]] = []
-        for routine, run in groupby(self.steps, key=_is_routine):
+        for (routine, _), run in groupby(self.steps, key=lambda step: (is_routine(step), step.command.why)):
             steps = list(run)
-            found += [steps] if routine and len(steps) > _FEW else [[step] for step in steps]
+            found += [steps] if routine else [[step] for step in steps]
         return found
 
 
-def _is_routine(step: Step) -> bool:
-    return isinstance(step.command, _ROUTINE) and isinstance(step.answer, _UNEVENTFUL)
+def is_routine(step: Step) -> bool:
+    """Waiting, looking or measuring, with nothing to tell of."""
+    unknown = isinstance(step.answer, Measured) and step.answer.unknown
+    return isinstance(step.command, _ROUTINE) and isinstance(step.answer, _UNEVENTFUL) and not unknown
 
 
 async def read(world: World, id_: str) -> Story | None:
@@ -164,8 +199,8 @@ def deed(command: Asked, say: Words) -> str:
     return say(key, **values)
 
 
-def outcome(answer: Answered, say: Words) -> str:  # noqa: C901, PLR0912 (one case for each answer, as above)
-    """What came of it; "" where there is nothing to say beyond that it is done."""
+def outcome(answer: Answered, about: Rollout, say: Words) -> str:  # noqa: C901, PLR0912 (one case for each answer, as above)
+    """What came of it; "" where there is nothing to say beyond that it is done. Of metrics, those that the policy compares."""
     key, values = f"answer.{type(answer).__name__}", dict[str, object]()
     match answer:
         case Done():
@@ -182,7 +217,8 @@ def outcome(answer: Answered, say: Words) -> str:  # noqa: C901, PLR0912 (one ca
             key, values = "answer.unknown", {"reason": answer.unknown}
         case Compared():
             key = key if answer.champion else f"{key}.alone"
-            values = {"candidate": _numbers(answer.candidate), "champion": _numbers(answer.champion)}
+            wanted = about.policy.compare
+            values = {"candidate": _numbers(answer.candidate, wanted), "champion": _numbers(answer.champion, wanted)}
         case Assessed():
             key = f"{key}.{'none' if not answer.file else 'missing' if answer.missing else 'filled'}"
             values = {"file": answer.file, "missing": ", ".join(answer.missing)}
@@ -200,6 +236,7 @@ def outcome(answer: Answered, say: Words) -> str:  # noqa: C901, PLR0912 (one ca
             values = {"reason": answer.reason, "owner": answer.owner, "until": _clock(answer.until)}
         case Heard():
             word = answer.word
+            key = f"{key}.rollout" if word.verb in BETWEEN else key
             values = {"by": word.by, "verb": say(f"verb.{word.verb}"), "reason": word.reason}
     return say(key, **values)
 
@@ -208,8 +245,25 @@ def weights(traffic: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {percent}%" for name, percent in traffic.items())
 
 
-def _numbers(metrics: Mapping[str, float] | None) -> str:
-    return ", ".join(f"{name} {formats.number(value)}" for name, value in (metrics or {}).items())
+def _numbers(metrics: Mapping[str, float] | None, wanted: Sequence[Compare]) -> str:
+    told = [f"{name} {formats.number(value)}" for name, value in (metrics or {}).items() if _compared(name, wanted)]
+    return ", ".join(told) or "-"
+
+
+def _compared(name: str, wanted: Sequence[Compare]) -> bool:
+    """Whether the policy asks for this metric, or for its cohorts; one that compares nothing shows them all."""
+    if not wanted:
+        return True
+    return any(name == one.metric or (one.cohorts and name.startswith(f"{one.metric}/")) for one in wanted)
+
+
+def others(answer: Answered, about: Rollout) -> list[tuple[str, str, str]]:
+    """The metrics that were read and are not compared: name, of the candidate, of the one in production."""
+    if not isinstance(answer, Compared):
+        return []
+    mine, theirs = answer.candidate or {}, answer.champion or {}
+    names = [name for name in dict.fromkeys([*mine, *theirs]) if not _compared(name, about.policy.compare)]
+    return [(name, formats.number(mine.get(name, "-")), formats.number(theirs.get(name, "-"))) for name in names]
 
 
 def _pairs(tags: Mapping[str, str]) -> str:

@@ -1,0 +1,50 @@
+"""The documents say what is so: links lead somewhere, examples load, and what can be listed is listed."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from ruamel.yaml import YAML
+
+from shared.rollout.policy import Policy
+from shared.rollout.record import Status
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("infra/*.md"), *ROOT.glob("samples/**/*.md")]
+)
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+EXAMPLE = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
+FUNCTION = re.compile(r'function_name\("(\w+)"\)')
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file(document):
+    links = LINK.findall(document.read_text(encoding="utf-8"))
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "README.ja.md", "docs/rollouts.md"])
+def test_the_policy_that_is_shown_is_the_one_that_is_shipped(document):
+    examples = [YAML(typ="safe").load(found) for found in EXAMPLE.findall(text(document))]
+    (shown,) = [one for one in examples if one.get("name") == "fraud-online"]
+    shipped = YAML(typ="safe").load(text("config/rollouts/fraud-online.yaml"))
+    assert {key: shipped.get(key) for key in shown} == shown
+
+
+def test_every_status_and_every_key_of_a_policy_is_explained():
+    told = text("docs/rollouts.md")
+    names = [*get_args(Status.__value__), *Policy.__struct_fields__]
+    assert [name for name in names if f"`{name}`" not in told] == []
+
+
+def test_every_function_is_looked_for_on_azure():
+    functions = {name for file in ROOT.glob("functions/*.py") for name in FUNCTION.findall(file.read_text())}
+    told = text("docs/real-azure.md")
+    assert len(functions) > 10
+    assert [name for name in sorted(functions) if f"`{name}`" not in told] == []
