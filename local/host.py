@@ -159,7 +159,8 @@ class Host:
         reply = await self.service.world.http.send(
             "GET", f"{base}{scope['path']}{'?' if query else ''}{query}", headers={"accept-language": language}
         )
-        headers = [(name.encode(), value.encode()) for name, value in reply.headers.items() if name == "content-type"]
+        kept = {"content-type", "content-security-policy", "referrer-policy", "cache-control", "x-content-type-options"}
+        headers = [(name.encode(), value.encode()) for name, value in reply.headers.items() if name in kept]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 

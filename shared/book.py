@@ -66,6 +66,8 @@ async def begin(shelf: Shelf, rollout: Rollout) -> Rollout:
         kept.version,
         kept.at,
         "checking",
+        subscription=kept.where.subscription,
+        resource_group=kept.where.resource_group,
         restores=kept.restores,
     )
     await shelf.keep(HEADS, _listed(kept), _dump(head))
@@ -141,15 +143,15 @@ async def origin(shelf: Shelf, id_: str) -> Origin | None:
 # People
 
 
-async def say(shelf: Shelf, id_: str, word: Word) -> None:
-    """Puts a word down for the rollout to hear.
+async def say(shelf: Shelf, id_: str, word: Word, of: str = "") -> None:
+    """Puts a word down for the rollout to hear. `of`: what an override is about; each person says it once of each.
 
     Raises PermanentError when its question has been answered, or the same was said before: the first word counts.
     """
     if word.ask is not None:
         slot = _answer(word.ask)
     elif word.verb == "override":
-        slot = f"override-{sha256(word.by.strip().casefold().encode()).hexdigest()[:12]}"
+        slot = f"override-{sha256(f'{word.by.strip().casefold()} {of}'.encode()).hexdigest()[:12]}"
     else:
         slot = word.verb
     text = await shelf.keep(_words(id_), slot, _dump(word))

@@ -134,8 +134,10 @@ class Conductor:
             if question.until <= self.world.clock():
                 raise PermanentError(f"this question could be answered until {question.until:%Y-%m-%d %H:%M} UTC")
             ask = question.n
+        if verb == "override" and head.status != "frozen":
+            raise PermanentError(f"nothing holds rollout {id_} back: there is nothing to override")
         word = Word(verb, by.strip(), self.world.clock(), reason.strip(), ask, via)
-        await book.say(self.world.shelf, id_, word)
+        await book.say(self.world.shelf, id_, word, of=wire.dump(head.why) if verb == "override" else "")
         await self.nudge(id_)
 
     async def give_up(self, id_: str, reason: str) -> None:
@@ -173,9 +175,10 @@ class Conductor:
 
         Returns the ids of what was started. A rollout that is under way watches its own candidate.
         """
-        by_endpoint: dict[tuple[str, str], list[Head]] = {}
+        by_endpoint: dict[tuple[str, ...], list[Head]] = {}
         for _, head in await book.heads(self.world.shelf, limit=_WATCHED):
-            by_endpoint.setdefault((head.workspace, head.endpoint), []).append(head)
+            place = (head.subscription, head.resource_group, head.workspace, head.endpoint)
+            by_endpoint.setdefault(tuple(part.casefold() for part in place), []).append(head)
         started = [await self._watch_one(heads) for heads in by_endpoint.values()]
         return [id_ for id_ in started if id_ is not None]
 
@@ -193,9 +196,8 @@ class Conductor:
             return None  # it was tried, and how that ended was told
         if not await self._rejected(live) or not await self._serves(live):
             return None
-        for head in promoted[1:]:
-            earlier = await self.about(head.id)
-            same = (earlier.model, earlier.version) == (live.model, live.version) or earlier.where != live.where
+        for earlier in await self._earlier(promoted):
+            same = (earlier.model, earlier.version) == (live.model, live.version)
             if not same and await self._rejected(earlier) is False:
                 id_ = rollout_id("restore", earlier.model, earlier.version, live.id)
                 again = deployment_name(earlier.model, earlier.version, id_)
@@ -207,6 +209,15 @@ class Conductor:
             await self._raise(live, promoted[0], "RolloutStuck", "rejected", why, ())
             await book.note(self.world.shelf, live.id, "rejected", "told")
         return None
+
+    async def _earlier(self, promoted: Sequence[Head]) -> list[Rollout]:
+        """What was live before, newest first: by a rollout of ours, or found by one. In the words of a rollout."""
+        found: list[Rollout] = []
+        for head in promoted:
+            about = await self.about(head.id)
+            name, _, version = head.replaced.rpartition(":")
+            found += [about, replace(about, model=name, version=version)] if name else [about]
+        return found
 
     async def _rejected(self, about: Rollout) -> bool | None:
         """Whether a person has rejected this version; None when it is not there any more, or nobody knows."""
@@ -244,7 +255,7 @@ class Conductor:
             percent=command.percent,
             why=command.why or old.why,
             question=question,
-            replaced=command.champion if isinstance(command, CompareModels) else old.replaced,
+            replaced=_replaced(about, command) or old.replaced,
         )
         if new != old and not await book.change_head(self.world.shelf, about, old, new):
             raise TemporaryError(f"another try of step {n} of rollout {about.id} was faster")
@@ -266,7 +277,7 @@ class Conductor:
         for word in await book.words(shelf, about.id):
             if word.ask is not None and word.ask != command.ask:
                 continue
-            who = sha256(f"{word.verb} {word.by} {word.ask}".encode()).hexdigest()[:16]
+            who = sha256(f"{word.verb} {word.by} {word.ask} {word.at.isoformat()}".encode()).hexdigest()[:16]
             if await book.note(shelf, about.id, f"heard-{who}", str(n)) == str(n):
                 return Heard(at=now, word=word)
         return Elapsed(at=now) if over else None
@@ -489,6 +500,13 @@ class Conductor:
         if waiting:
             await self.nudge(waiting)
 
+    async def _approval(self, about: Rollout, word: Word) -> bool:
+        """Whether it answers an approval of the policy, and no question that came up on the way."""
+        if word.verb != "approve" or word.ask is None:
+            return False
+        step = await book.step(self.world.shelf, about.id, word.ask)
+        return step is not None and isinstance(step.command, Ask) and bool(step.command.of)
+
     async def _raise(  # noqa: PLR0917 (what happened to which rollout, and on what grounds)
         self,
         about: Rollout,
@@ -504,7 +522,7 @@ class Conductor:
         Returns what did not go well: a topic that is out of order must not hold up a rollout.
         """
         now, reason = self.world.clock(), why or head.why
-        people = [word for word in await book.words(self.world.shelf, about.id) if word.verb == "approve"]
+        people = [word.by for word in await book.words(self.world.shelf, about.id) if await self._approval(about, word)]
         data: dict[str, object] = {
             "rollout": about.id,
             "policy": about.policy.name,
@@ -526,7 +544,7 @@ class Conductor:
         if reason is not None:
             data |= {"reason": words.tell(reason, "en"), "reason_ja": words.tell(reason, "ja")}
         if people:
-            data["approved_by"] = ", ".join(word.by for word in people)
+            data["approved_by"] = ", ".join(dict.fromkeys(people))
         if head.replaced:
             data["previous"] = head.replaced
         where = about.where
@@ -567,6 +585,17 @@ def _labelled(about: Rollout, origin: Origin) -> bool:
     """Whether a person has rejected this model version in the registry."""
     label = about.policy.labels.rejected
     return bool(label) and label.items() <= dict(origin.tags).items()
+
+
+def _replaced(about: Rollout, command: Asked) -> str:
+    """The model that served before, where this command tells."""
+    match command:
+        case CompareModels(champion=champion):
+            return champion
+        case Tag(model=model, version=version) if (model, version) != (about.model, about.version):
+            return f"{model}:{version}"
+        case _:
+            return ""
 
 
 def _endpoint(about: Rollout) -> EndpointRef:

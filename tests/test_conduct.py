@@ -540,6 +540,18 @@ async def test_a_policy_that_names_no_label_for_rejected_rejects_nothing(outside
     assert [event.type for event in events(outside)] == []
 
 
+async def test_what_the_first_rollout_found_in_production_is_approved_too(outside):
+    desk = await Desk(outside, about("r3")).begin()
+    await desk.ask(Tag(status="promoting", model="fraud", version="12", tags={"stage": "archived"}))
+    await desk.ask(Finish(status="keeping", verdict="promoted"))
+    serves(outside, "13")
+    outside.serving.origins["fraud:13"] = Origin({"stage": "rejected"})
+    conductor = Conductor(outside.world)
+    (id_,) = await conductor.watch()
+    back = await conductor.about(id_)
+    assert (back.model, back.version, back.restores) == ("fraud", "12", "r3")
+
+
 async def test_where_nothing_else_was_approved_a_person_is_told_once(outside):
     await ended(outside, "r3", "13", START)
     serves(outside, "13")
@@ -583,11 +595,18 @@ async def test_the_lineage_is_kept_at_the_first_look(desk, outside):
     assert (origin.run, origin.commit) == ("run-13", "9c1f7e2d")
 
 
-async def test_words_are_kept_in_the_order_they_were_said(desk, outside):
+async def test_an_override_is_of_what_holds_it_now_and_each_person_says_it_once(desk, outside):
+    with pytest.raises(PermanentError, match="nothing holds rollout r1 back"):
+        await desk.conductor.say("r1", "override", "Sato", "hotfix", "console")
+    frozen = Said("frozen", {"until": "-", "reason": "year end", "owner": "Ito"})
+    await desk.ask(Bake(status="frozen", until=START + timedelta(hours=1), why=frozen))
     await desk.conductor.say("r1", "override", "Sato", "hotfix", "console")
     outside.clock.advance(60)
     await desk.conductor.say("r1", "override", "Ito", "agreed", "console")
     with pytest.raises(PermanentError, match="'override' was said already, by Sato"):
         await desk.conductor.say("r1", "override", " sato ", "again", "console")
     assert [word.by for word in await book.words(outside.shelf, "r1")] == ["Sato", "Ito"]
+    another = Said("frozen", {"until": "-", "reason": "audit", "owner": "Ito"})
+    await desk.ask(Bake(status="frozen", until=START + timedelta(hours=1), why=another))
+    await desk.conductor.say("r1", "override", "Sato", "still a hotfix", "console")
     assert all(isinstance(word, Word) for word in await book.words(outside.shelf, "r1"))

@@ -59,6 +59,7 @@ from shared.rollout.record import (
     Shift,
     Step,
     TakeTurn,
+    Trigger,
     Word,
 )
 from shared.rules.load import load_texts
@@ -279,6 +280,7 @@ ABOUT = Rollout(
     config="5f3a9c1",
     event="317c8b92dbd28a4232f2",
     rule="fraud-candidate",
+    trigger=Trigger("e-1", "ModelRegistered", BEGAN, "models/fraud:7", "/subscriptions/7c1f6b9e"),
 )
 MAY_IT = Said("may it go on", {"n": 2, "of": 3, "percent": 10, "seconds": 1800.0, "deployment": ABOUT.deployment})
 STAGE: dict[str, str | int | float] = {

@@ -8,7 +8,7 @@ from shared.actions._text import clip, place_of
 from shared.errors import PermanentError
 from shared.record import Result
 from shared.rollout.names import deployment_name, rollout_id
-from shared.rollout.record import Rollout
+from shared.rollout.record import Rollout, Trigger
 
 
 class Promote(Params):
@@ -40,6 +40,7 @@ async def run(params: Promote, context: Context) -> Result:
         at=context.world.clock(),
         config=context.config,
         event=event.record,
+        trigger=Trigger(event.id, event.type, event.time, event.subject, event.source),
         rule=context.cause["switchyard_rule"],
         tags={name: clip(value, 256) for name, value in context.cause.items()},
     )

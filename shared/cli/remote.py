@@ -4,6 +4,7 @@ import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
@@ -18,12 +19,15 @@ def ask(
     said: Mapping[str, object] | None = None,
 ) -> Any:
     """The JSON that the service answers with. Raises FailedError, with its own words, where it says no."""
+    url, headers = _keyed(url)
     try:
-        answer = requests.request(method, url.rstrip("/") + path, params=query, json=said, timeout=30)  # type: ignore[arg-type]  # the values are numbers and texts
+        answer = requests.request(method, f"{url}{path}", params=query, json=said, headers=headers, timeout=30)  # type: ignore[arg-type]  # the values are numbers and texts
     except requests.ConnectionError as error:
         raise FailedError(f"no service answers at {url}: start one with `switchyard serve`") from error
     except requests.RequestException as error:
         raise FailedError(f"{url} could not be asked: {error}") from error
+    if answer.status_code in {401, 403} and "x-functions-key" not in headers:
+        raise FailedError(f"HTTP {answer.status_code}: {url} asks for a key: add ?code=KEY to the address")
     try:
         body = answer.json()
     except requests.JSONDecodeError as error:
@@ -32,6 +36,13 @@ def ask(
         detail = body.get("detail") if isinstance(body, dict) else None
         raise FailedError(printable(str(detail or f"{url} answers HTTP {answer.status_code}")))
     return body
+
+
+def _keyed(url: str) -> tuple[str, dict[str, str]]:
+    """The address without its function key, and the header that carries it: no error says it."""
+    parts = urlsplit(url)
+    key = dict(parse_qsl(parts.query)).get("code")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", {"x-functions-key": key} if key else {}
 
 
 def second(moment: str) -> str:

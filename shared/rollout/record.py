@@ -113,9 +113,19 @@ class Freeze(Struct, frozen=True, omit_defaults=True):
 # What a rollout is about
 
 
+class Trigger(Struct, frozen=True, omit_defaults=True):
+    """The event that began it, in short: its record goes after a month, the account of a rollout does not."""
+
+    id: str
+    type: str
+    time: datetime
+    subject: str
+    source: str
+
+
 class Rollout(Struct, frozen=True, omit_defaults=True):
-    """`deployment`: the name of the new one. `event`, `rule`, `config`: what led here, and by which version of the
-    configuration. `tags`: the cause, for everything that is made on the way. `restores`: the id of the rollout whose model was
+    """`deployment`: the name of the new one. `event` (the id of its record), `trigger`, `rule`, `config`: what led here, and by
+    which version of the configuration. `tags`: the cause, for everything that is made on the way. `restores`: the id of the rollout whose model was
     rejected, for one that brings the last approved version back: it has its stages behind it.
     """
 
@@ -132,6 +142,7 @@ class Rollout(Struct, frozen=True, omit_defaults=True):
     rule: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     restores: str = ""
+    trigger: Trigger | None = None
 
 
 # Commands: what the script asks for
@@ -454,6 +465,8 @@ class Head(Struct, frozen=True, omit_defaults=True):
     version: str
     began: datetime
     status: Status
+    subscription: str = ""
+    resource_group: str = ""
     percent: int = 0
     why: Said | None = None
     question: Question | None = None

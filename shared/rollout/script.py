@@ -107,11 +107,11 @@ def script(rollout: Rollout) -> Steps[Verdict]:
 
 class _Back(Exception):  # noqa: N818 (no error: the way out of whatever the script was about)
     """To where it began. `blamed`: the candidate was found wanting, and its version is labelled so, as it is whenever it has
-    had traffic. `rejected`: a person labelled it already.
+    had traffic; None where it is surely not to blame. `rejected`: a person labelled it already.
     """
 
     def __init__(
-        self, why: Said, readings: tuple[Reading, ...] = (), *, blamed: bool = False, rejected: bool = False
+        self, why: Said, readings: tuple[Reading, ...] = (), *, blamed: bool | None = False, rejected: bool = False
     ) -> None:
         super().__init__(why.code)
         self.why, self.readings, self.blamed, self.rejected = why, readings, blamed, rejected
@@ -733,6 +733,7 @@ class _Run:
                 case _:
                     raise _Back(_trouble(type(command).__name__, answer))
         self.before, self.left = self.left, to
+        self.glass.clear()  # an override is for the one movement that it was asked for
         yield from self._settle(written=True)
 
     def _settle(self, *, written: bool) -> Steps[None]:
@@ -920,7 +921,7 @@ class _Run:
             watch.dark = watch.dark or self.now
         if watch.dark and self.now > watch.dark + timedelta(seconds=self.policy.patience):
             values: Values = {"patience": self.policy.patience, "detail": unknown or "-"}
-            raise _Back(Said("blind", values), self.judge.readings())
+            raise _Back(Said("blind", values), self.judge.readings(), blamed=None)
 
     def _count(self, watch: _Watch, answer: Measured) -> int:
         """Hands the new minutes to the judge; of how many it is known how both arms did."""
@@ -955,7 +956,7 @@ class _Run:
         values: Values = {**_figures([one for one in readings if one.state == "both bad"]), "patience": patience}
         self.status, self.why = "held", Said("both bad", values)
         if self.now > watch.bad + timedelta(seconds=patience) and not watch.asked:
-            watch.asked, back = True, _Back(Said("both bad too long", values), readings)
+            watch.asked, back = True, _Back(Said("both bad too long", values), readings, blamed=None)
             over = lambda: self.judge.health == "healthy"  # noqa: E731 (a question to the judge, nothing more)
             yield from self._go_on(Said("go on both bad", values), back, watch=True, moot=over)
             watch.asked, watch.bad = False, self.now
@@ -965,7 +966,7 @@ class _Run:
     def _promote(self) -> Steps[None]:
         self.why = self._skipped() or Said("promotes", {"deployment": self.canary, "model": self.candidate})
         yield from self._move(Promote, ({self.canary: 100}, self._mirror()), 100, "promoting")
-        self.watch = None
+        readings, self.watch = self.judge.readings() if self.watch else (), None
         labels = self.policy.labels
         self.why = Said(
             "promoted", {"model": self.candidate, "endpoint": self.about.endpoint, "champion": self.champion or "-"}
@@ -975,7 +976,7 @@ class _Run:
         if self.champion not in {"", self.candidate} and not self.about.restores:
             self.replaced = True
             yield from self._tag(self.champion, labels.replaced)
-        yield from self._announce("RolloutCompleted")
+        yield from self._announce("RolloutCompleted", readings)
 
     def _keep(self) -> Steps[None]:
         """The old deployments stay for a while, for an instant way back; then those that were live at the start go."""
@@ -1052,7 +1053,7 @@ class _Run:
                 return (yield from self.stuck(trouble))
         self.percent = 0
         yield from self._remove()
-        if (self.moved or back.blamed) and not back.rejected:
+        if back.blamed is not None and (self.moved or back.blamed) and not back.rejected:
             yield from self._tag(self.candidate, self.policy.labels.rolled_back)
         if self.replaced:
             yield from self._tag(self.champion, self.policy.labels.promoted)

@@ -195,8 +195,14 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
         ),
     ),
     "put it back": (
-        "Somebody changed the traffic by hand to {found}. Put it back to {left} and go on?",
-        "トラフィックが手動で {found} に変更されました。{left} に戻して続行しますか。",
+        (
+            "Somebody changed the traffic by hand to {found}. Put it back to {left} and go on? If rejected, the traffic goes back"
+            " to {start}; without an answer it stays as it is."
+        ),
+        (
+            "トラフィックが手動で {found} に変更されました。{left} に戻して続行しますか。却下した場合は開始時の {start} に"
+            "戻し、回答がない場合は現状のままにします。"
+        ),
     ),
     "approved": (
         "Approved by {by}{because}",
@@ -315,8 +321,8 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "{patience}を超えて両方の系統が悪化し、続行の指示がありませんでした: {gate}、カナリア {canary}、ベースライン {baseline}、{figure}。",
     ),
     "blind": (
-        "The counts could not be read for longer than {patience}; unreadable is not healthy. {detail}",
-        "{patience}を超えて計測値を取得できませんでした。取得できない状態は正常とみなしません。{detail}",
+        "Nothing was known of the traffic for longer than {patience}: no request, or no log. Unknown is not healthy. {detail}",
+        "{patience}を超えてトラフィックの状況を確認できませんでした (リクエストなし、またはログなし)。不明な状態は正常とみなしません。{detail}",
     ),
     # Traffic
     "not seen": (

@@ -39,7 +39,7 @@ One rollout (`GET /api/rollouts/{id}`) has besides:
     verdict     promoted | rolled back | stuck; null before its end
     deployment, resource_group, subscription, tags
     policy_in_full  the policy that it runs by, whatever became of the file meanwhile
-    lineage     {config, rule, event: {record, id, type, time, subject, source, link} or null, origin: {run, experiment, inputs,
+    lineage     {config, rule, event: {record, id, type, time, subject, source, link: null once its record is past its age} or null, origin: {run, experiment, inputs,
                 commit, branch, created, created_by, studio_url, tags} or null, approved_by: [names]}
     passed      the checks behind it, in words, with what was measured
     readings    the newest: [{gate, state, said, canary_bad, canary_total, baseline_bad, baseline_total, e, threshold,
@@ -245,20 +245,19 @@ def told(story: Story) -> dict[str, object]:
 
 
 def _lineage(about: Rollout, story: Story) -> dict[str, object]:
-    record, event = story.event, story.event.event if story.event else None
+    began = about.trigger
     return {
         "config": about.config,
         "rule": about.rule,
-        "event": event
-        and record
+        "event": began
         and {
-            "record": record.id,
-            "id": event.id,
-            "type": event.type,
-            "time": event.time,
-            "subject": event.subject,
-            "source": event.source,
-            "link": f"/events/{record.id}",
+            "record": about.event,
+            "id": began.id,
+            "type": began.type,
+            "time": began.time,
+            "subject": began.subject,
+            "source": began.source,
+            "link": f"/events/{about.event}" if story.event else None,
         },
         "origin": story.origin and whole(story.origin),
         "approved_by": [word.by for word in story.approvals],
