@@ -39,9 +39,10 @@ bp = func.Blueprint()
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What a rollout is about, and the answers it has had so far."""
+    """What a rollout is about, and what was asked and answered so far."""
 
     rollout: Rollout
+    asked: tuple[str, ...]
     answers: tuple[Answered, ...]
 
 
@@ -123,6 +124,8 @@ def _replay(context: Any, waiting: "_Waiting") -> Generator[Any, Any, str | None
     try:
         while True:
             if n < len(begun.answers):
+                if type(command).__name__ != begun.asked[n]:
+                    raise RuntimeError(f"its record can't be replayed by this version of Switchyard, from step {n} on")
                 answer = begun.answers[n]
             elif n < len(begun.answers) + EPISODE:
                 answer = yield from waiting.answer(Turn(begun.rollout.id, n, at, command))
@@ -183,7 +186,8 @@ async def rollout_begin(id_: str) -> str:
 
     conductor = host.service().conductor
     steps = await book.steps(conductor.world.shelf, id_)
-    return wire.dump(Begun(await conductor.about(id_), tuple(step.answer for step in steps)))
+    asked = tuple(type(step.command).__name__ for step in steps)
+    return wire.dump(Begun(await conductor.about(id_), asked, tuple(step.answer for step in steps)))
 
 
 @bp.function_name("rollout_step")

@@ -191,7 +191,7 @@ class Monitor:
             for minute in minutes
             if minute < ready
         }
-        seen = sorted({key for groups in by_minute.values() for key in groups})
+        seen = sorted({key for groups in by_minute.values() for key in groups}) or [] if dimensions else [()]
         series = [
             {
                 "metadatavalues": [

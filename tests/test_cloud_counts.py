@@ -137,6 +137,20 @@ async def test_logs_that_know_nothing_are_not_healthy_logs(box: Box, outside: Do
     assert all(one.canary is None and one.baseline is None for one in pairs)
 
 
+async def test_an_idle_endpoint_is_known_to_be_idle_by_its_metrics(box: Box, outside: Doors) -> None:
+    """No row in the log is "no request" or "no log": the metrics tell which."""
+    endpoint = canary(box, "idle", 0.1)
+    endpoint.per_minute = 0
+    box.azure.endpoints.turn(endpoint, box.sim.clock.now())
+    box.sim.clock.advance(1800)
+    pairs = await outside.counts.minutes(EndpointRef(WHERE, "idle"), "logs", ARMS, last(box, 10), GATES)
+    assert {one.canary and one.canary.requests for one in pairs} == {0}
+    assert {one.baseline and one.baseline.requests for one in pairs} == {0}
+    box.sim.faults.append(Fault("metrics", 503, 9))
+    pairs = await outside.counts.minutes(EndpointRef(WHERE, "idle"), "logs", ARMS, last(box, 10), GATES)
+    assert {one.canary for one in pairs} == {None}
+
+
 async def test_the_last_minutes_of_the_metrics_are_unknown_and_not_nought(box: Box, outside: Doors) -> None:
     canary(box, "late", 0.1)
     pairs = await outside.counts.minutes(EndpointRef(WHERE, "late"), "metrics", ARMS, last(box, 6, ago=0), GATES)
@@ -266,13 +280,14 @@ async def test_only_whole_minutes_are_asked_for_and_of_the_endpoint_itself(
     second = timedelta(seconds=1)
     pairs = await counts.minutes(REF, "logs", ARMS, (START + second, START + 3 * MINUTE - second), GATES)
     assert [one.at for one in pairs] == [START + MINUTE]
-    [(path, body)] = monitor.asked
+    (path, body), (second_opinion, _) = monitor.asked
+    assert "/providers/Microsoft.Insights/metrics?" in second_opinion
     assert path.startswith("/v1/subscriptions/6560575d-fa06-4e7d-95fb-f962e74efd7a/resourceGroups/rg-ml/providers/")
     assert path.partition("?")[0].endswith("/workspaces/prod/onlineEndpoints/fraud/query")
     assert body["timespan"] == "2026-11-20T08:31:00.000Z/2026-11-20T08:32:00.000Z"
     assert body["query"] == query("fraud", (START + MINUTE, START + 2 * MINUTE), [40, 400])
     assert await counts.minutes(REF, "logs", ARMS, (START + second, START + MINUTE), GATES) == []
-    assert len(monitor.asked) == 1
+    assert len(monitor.asked) == 2
 
 
 async def test_half_an_answer_is_none(monitor: Monitor, counts: MonitorCounts) -> None:

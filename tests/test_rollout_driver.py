@@ -17,7 +17,8 @@ from azure.durable_functions.models.actions.ActionType import ActionType
 from azure.durable_functions.models.history.HistoryEventType import HistoryEventType as Happened
 
 from functions import host, rollouts
-from shared import wire
+from shared import book, wire
+from shared.rollout.record import Look, Seen, Step
 from shared.service import Service
 from tests.durable.drivers import Resting, embedded, world
 from tests.fleet import Fate, Fleet
@@ -189,3 +190,12 @@ async def test_a_message_that_the_engine_could_not_take_gives_up_only_what_has_n
     await FUNCTIONS["on_rollout_poison"](func.QueueMessage(body=text.encode()))
     assert ((await conductor.head()).status == "stuck") is not begun_before
     assert len(messages) - before == begun_before
+
+
+async def test_a_record_that_the_script_would_not_ask_for_like_that_is_given_up_and_a_person_is_told():
+    conductor = Resting(fleet := Fleet(3, fate=Fate()))
+    await begun(conductor)
+    other = Step(0, START, Look(status="checking"), Seen(at=START, endpoint=None))  # it begins with its turn
+    await book.keep_step(fleet.world.shelf, fleet.rollout.id, other)
+    assert await Extension(fleet.rollout.id).run() == "stuck"
+    assert "can't be replayed by this version" in str((await conductor.head()).why)

@@ -42,9 +42,9 @@ _NO_TABLE: Final = re.compile(r"resolve table.*AmlOnlineEndpointTrafficLog", re.
 class MonitorCounts:
     """Implements `world.Counts`.
 
-    In the log, a minute in which any deployment of the endpoint has a row is known, and who has none had no request. In a
-    minute without any row nobody can tell "no request" from "no log": it is unknown. In the metrics an arm is known where
-    one of its values is there.
+    In the log, a minute in which any deployment of the endpoint has a row is known, and who has none had no request. A minute
+    without any row may be one without a request or without a log: the endpoint's metrics are asked then, and only where they
+    say 0 it is known to have been idle; else it is unknown. In the metrics an arm is known where one of its values is there.
     """
 
     def __init__(self, workspaces: Workspaces, logs: str, tokens: Tokens, http: AioHttp) -> None:
@@ -87,6 +87,8 @@ class MonitorCounts:
             return [Pair(at, done.get((at, canary)), _together(done, at, others)) for at in every]
         done = await self._log(endpoint, (start, end), _limits(gates))
         known = {at for at, _ in done}
+        if not known.issuperset(every):
+            known |= await self._idle(endpoint, (start, end))
         none = Minute(0, dict.fromkeys(_counted(_limits(gates)), 0), 0.0, 0.0)
         return [
             Pair(at, done.get((at, canary), none), _together(done, at, others) or none) if at in known else Pair(at)
@@ -116,8 +118,25 @@ class MonitorCounts:
         return {(_moment(row["TimeGenerated"]), str(row["DeploymentName"])): _minute(row, limits) for row in rows}
 
     async def _metrics(self, endpoint: EndpointRef, names: Sequence[str], span: tuple[datetime, datetime]) -> _Done:
-        doing = Doing(f"reading the metrics of endpoint {endpoint.name}", _ROLE)
         either = " or ".join(f"deployment eq '{name.replace("'", "''")}'" for name in dict.fromkeys(names))
+        wanted = f"({either}) and statusCode eq '*' and modelStatusCode eq '*'"
+        return _summed(await self._requests(endpoint, span, {"$filter": wanted}))
+
+    async def _idle(self, endpoint: EndpointRef, span: tuple[datetime, datetime]) -> set[datetime]:
+        """The minutes in which the endpoint had no request, by its metrics. What they do not tell is no such minute."""
+        try:
+            series = await self._requests(endpoint, span, {})
+        except (TemporaryError, PermanentError):
+            return set()
+        points = [point for one in series for point in one.get("data") or ()]
+        busy = {_moment(point["timeStamp"]) for point in points if point.get("average") != 0}
+        return {_moment(point["timeStamp"]) for point in points} - busy
+
+    async def _requests(
+        self, endpoint: EndpointRef, span: tuple[datetime, datetime], more: Mapping[str, str]
+    ) -> Sequence[Any]:
+        """The time series of RequestsPerMinute."""
+        doing = Doing(f"reading the metrics of endpoint {endpoint.name}", _ROLE)
         asked = {
             "metricnames": "RequestsPerMinute",
             "metricnamespace": _NAMESPACE,
@@ -125,12 +144,12 @@ class MonitorCounts:
             "interval": "PT1M",
             "timespan": "/".join(_stamp(moment) for moment in span),
             "top": str(_SERIES),
-            "$filter": f"({either}) and statusCode eq '*' and modelStatusCode eq '*'",
+            **more,
         }
         of = f"/onlineEndpoints/{part(endpoint.name)}/providers/Microsoft.Insights/metrics"
         path = f"{of}?{'&'.join(f'{name}={quote(value, safe="")}' for name, value in asked.items())}"
         said = await self._workspaces.arm("GET", endpoint.where, path, doing, version=_METRICS_API)
-        return _summed(one for metric in said.get("value") or () for one in table(metric).get("timeseries") or ())
+        return [one for metric in said.get("value") or () for one in table(metric).get("timeseries") or ()]
 
 
 _BY: Final = ("deployment", "statuscode", "modelstatuscode")
