@@ -282,7 +282,10 @@ ABOUT = Rollout(
     rule="fraud-candidate",
     trigger=Trigger("e-1", "ModelRegistered", BEGAN, "models/fraud:7", "/subscriptions/7c1f6b9e"),
 )
-MAY_IT = Said("may it go on", {"n": 2, "of": 3, "percent": 10, "seconds": 1800.0, "deployment": ABOUT.deployment})
+MAY_IT = Said(
+    "may it go on",
+    {"n": 2, "of": 3, "percent": 10, "seconds": 1800.0, "deployment": ABOUT.deployment, "silence": "rollback"},
+)
 STAGE: dict[str, str | int | float] = {
     "n": 2,
     "of": 3,

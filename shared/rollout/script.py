@@ -407,7 +407,14 @@ class _Run:
         yield from self._create(endpoint)
         yield from self._probe()
         if self.policy.approve and not self.about.restores:
-            question = Said("may it begin", {"model": self.candidate, "endpoint": self.about.endpoint})
+            question = Said(
+                "may it begin",
+                {
+                    "model": self.candidate,
+                    "endpoint": self.about.endpoint,
+                    "silence": self.policy.approve.otherwise,
+                },
+            )
             yield from self._approved(self.policy.approve, question)
         yield from self._stages()
         yield from self._promote()
@@ -836,7 +843,9 @@ class _Run:
         self.why = Said("stage passed", values | {"requests": self.watch.requests})
         yield from self._announce("RolloutAdvanced", readings)
         if stage.approve:
-            yield from self._approved(stage.approve, Said("may it go on", values), readings)
+            yield from self._approved(
+                stage.approve, Said("may it go on", values | {"silence": stage.approve.otherwise}), readings
+            )
 
     def _mirror(self) -> Weights:
         """Copies that went to somebody else at the start go on."""

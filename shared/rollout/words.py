@@ -169,12 +169,12 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     # People
     "may it begin": (
-        "All checks of {model} have passed. May it get its first traffic on {endpoint}?",
-        "{model} はすべての確認に合格しました。{endpoint} への最初のトラフィックを許可しますか。",
+        "All checks of {model} have passed. May it get its first traffic on {endpoint}? {silence}",
+        "{model} はすべての確認に合格しました。{endpoint} への最初のトラフィックを許可しますか。{silence}",
     ),
     "may it go on": (
-        "Stage {n} of {of} has passed: {percent} % for {seconds}, deployment {deployment}. May it go on?",
-        "段階 {n}/{of} に合格しました ({percent} %、{seconds}、デプロイ {deployment})。次に進めてよろしいですか。",
+        "Stage {n} of {of} has passed: {percent} % for {seconds}, deployment {deployment}. May it go on? {silence}",
+        "段階 {n}/{of} に合格しました ({percent} %、{seconds}、デプロイ {deployment})。次に進めてよろしいですか。{silence}",
     ),
     "go on sick": (
         "{gate} is over its limit: canary {canary}, baseline {baseline}, {figure}. Go on all the same?",
@@ -409,6 +409,13 @@ _STATES: Final = {
 }
 _SECONDS: Final = frozenset({"patience", "within", "seconds", "extend"})
 _LARGE: Final = 1e5
+_SILENCE: Final[dict[str, tuple[str, str]]] = {
+    "rollback": ("Without an answer it goes back.", "回答がない場合はロールバックします。"),
+    "promote": ("Without an answer it goes on.", "回答がない場合は次に進みます。"),
+    "hold": ("Without an answer it waits.", "回答があるまで待機します。"),
+}
+"""What follows when nobody answers."""
+
 _UNITS: Final = ((86_400, "d", " 日"), (3_600, "h", " 時間"), (60, "min", " 分"), (1, "s", " 秒"))
 
 
@@ -512,6 +519,8 @@ def _value(name: str, value: str | float, language: Language) -> str | int | flo
         return span(value, language)
     if name == "what" and value in _COMMANDS:
         return _COMMANDS[str(value)][language == "ja"]
+    if name == "silence" and value in _SILENCE:
+        return _SILENCE[str(value)][language == "ja"]
     if name == "gate":
         return ", ".join(_gate(key, language) for key in str(value).split(", "))
     return value
