@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import uvicorn
@@ -199,3 +200,24 @@ def test_misuse_exits_2_with_the_usage(argv, capsys):
         main(argv)
     assert left.value.code == 2
     assert "usage: switchyard" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("address", "code", "said"), [("/?code=k3y", 0, ""), ("", 1, "add ?code=KEY to the address")])
+def test_a_service_on_azure_is_asked_with_its_key_and_no_error_says_it(capsys, address, code, said):
+    class Guarded(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.headers.get("x-functions-key") == "k3y" and "code=" not in self.path
+            body = b'{"rollouts": [], "next": null}' if known else b""
+            self.send_response(200 if known else 401)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.handle_request).start()
+        assert main(["rollouts", "list", "--json", "--url", f"http://127.0.0.1:{server.server_port}{address}"]) == code
+    told = capsys.readouterr()
+    assert said in told.err
+    assert "k3y" not in told.out + told.err
