@@ -141,6 +141,8 @@ class Account:
         elif record.event is None:
             self._line("[red]refused[/]", escape(record.refusal))
         elif told.what != "decided" and not (record.decision and record.decision.verdicts):
+            if record.event.raw_type.startswith(f"{OWN}Rollout"):
+                return  # the rollout's own lines say it
             self._count(f"{record.event.type} again" if told.what == "again" else record.event.type)
         elif told.what == "again" and record.event.raw_type.startswith(OWN):
             self._line(_head(record.event), "[dim]people were told of this already[/]")

@@ -1606,3 +1606,22 @@ def test_what_has_no_bound_is_said(more, word):
     told = " ".join(times(policy_with(**more)).besides)
     assert word in told
     assert word == "freezes" or word not in " ".join(times(POLICY).besides)
+
+
+def test_an_answer_that_took_long_is_not_taken_for_what_is_so_when_it_comes():
+    """A stall between the reading and its answer is no proof that nothing has changed since."""
+    world = World()
+    slow = []
+
+    def look(command):
+        seen = world.on_look(command)
+        moved = bool(slow) or world.traffic == {"blue": 100}
+        if not moved and world.endpoint().traffic != world.traffic:
+            slow.append(command)
+            world.now += timedelta(hours=2)
+        return Seen(at=world.now, endpoint=seen.endpoint, tags=seen.tags)
+
+    world.on[Look] = look
+    play(policy_with(stages=(Stage(10, 600),)), world)
+    assert slow
+    assert (world.verdict, world.reason) == ("promoted", "promoted")

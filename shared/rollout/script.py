@@ -440,6 +440,7 @@ class _Run:
         """The endpoint as it is found, which is what a rollback goes back to."""
         end = self._after(self.policy.patience)
         while True:
+            asked = self.now
             answer = yield from self._insist(Look(status=self.status))
             if not isinstance(answer, Seen):
                 raise _Back(_trouble("Look", answer))
@@ -449,7 +450,7 @@ class _Run:
             own = endpoint.deployment(self.canary)
             if endpoint.state not in _MOVING and (own is None or own.state != "Deleting"):
                 break
-            if self.now >= end:
+            if asked >= end:
                 raise _Back(Said("endpoint busy", {"endpoint": endpoint.name, "state": endpoint.state}))
             yield from self._pause(self._after(FOLLOW))
         self._remember(endpoint)
@@ -551,12 +552,13 @@ class _Run:
             end = self._after(within)
             while True:
                 yield from self._pause(self._after(FOLLOW))
+                asked = self.now
                 own = (yield from self._look()).deployment(self.canary)
                 if own is not None and own.state == "Succeeded":
                     break
                 if own is not None and own.state in _FAILED:
                     raise _Back(Said("not created", {"deployment": self.canary, "detail": own.error or own.state}))
-                if self.now >= end:
+                if asked >= end:
                     raise _Back(Said("creation too long", {"deployment": self.canary, "within": within}))
         self.stands = True
         self.why = Said("created", {"deployment": self.canary, "model": self.candidate})
@@ -749,6 +751,7 @@ class _Run:
         end = self._after(patience)
         while True:
             yield from self._pause(self._after(FOLLOW))
+            asked = self.now  # an answer that took long tells of the time when it was asked for
             endpoint = yield from self._look()
             found = _traffic(endpoint)
             if found == self.left and endpoint.state not in _MOVING | _FAILED:
@@ -756,7 +759,7 @@ class _Run:
                 return
             if endpoint.state in _FAILED:
                 raise _Back(Said("endpoint failed", {"endpoint": endpoint.name, "state": endpoint.state}))
-            late = self.now >= end
+            late = asked >= end
             old = found in (self.left, self.before)
             if (late and not (old and written)) or (not old and endpoint.state not in _MOVING):
                 yield from self._by_hand(found)
@@ -1016,6 +1019,7 @@ class _Run:
         """Whether the traffic still is as we left it, as far as can be told. Back where a person rejected the model."""
         end, again = self._after(self.policy.patience), False
         while True:
+            asked = self.now
             answer = yield from self._do(Look(status=self.status))
             if not isinstance(answer, Seen):
                 return True  # the next look will tell
@@ -1026,7 +1030,7 @@ class _Run:
             if found == self.left:
                 return True
             moving = answer.endpoint is not None and answer.endpoint.state in _MOVING
-            if self.now >= end or (again and not moving):
+            if asked >= end or (again and not moving):
                 self.why = Said("old ones stay", {"found": _text(found), "left": _text(self.left)})
                 return False
             again = True
@@ -1107,6 +1111,7 @@ class _Run:
         end = min(end, self._after(max(self.policy.patience, SETTLE)))
         while True:
             yield from self._pause(self._after(FOLLOW))
+            asked = self.now
             answer = yield from self._do(Look(status=self.status))
             endpoint = answer.endpoint if isinstance(answer, Seen) else None
             if endpoint is not None and endpoint.state not in _MOVING:
@@ -1115,7 +1120,7 @@ class _Run:
                     return True
                 if found not in (self.start, self.left, self.before):
                     return False
-            if self.now >= end:
+            if asked >= end:
                 return False
 
     def _remove(self) -> Steps[None]:
