@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from shared.errors import PermanentError
 from shared.record import WorkspaceRef
@@ -219,18 +220,27 @@ async def _ended(shelf: Shelf, id_: str) -> bool:
 
 async def freezes(shelf: Shelf, now: datetime) -> Sequence[Freeze]:
     """Those in force, the one that ends last first."""
+    in_force = (one for one in await all_freezes(shelf) if one.lifted is None and one.until > now)
+    return sorted(in_force, key=lambda one: one.until, reverse=True)
+
+
+async def all_freezes(shelf: Shelf) -> Sequence[Freeze]:
+    """Those that are over too: all that ever were, the newest first."""
     rows = [msgspec.json.decode(text, type=Freeze) for _, text in await shelf.all(FREEZES)]
-    return sorted((one for one in rows if one.until > now), key=lambda one: one.until, reverse=True)
+    return sorted(rows, key=lambda one: one.began, reverse=True)
 
 
 async def freeze(shelf: Shelf, new: Freeze) -> None:
     await shelf.put(FREEZES, new.id, _dump(new))
 
 
-async def lift(shelf: Shelf, id_: str) -> Freeze:
-    """Ends a freeze. Raises PermanentError when there is none of this id."""
+async def lift(shelf: Shelf, id_: str, by: str, at: datetime) -> Freeze:
+    """Ends a freeze, which stays on record. Raises PermanentError when none of this id is in force."""
     text = await shelf.get(FREEZES, id_)
-    if text is None:
-        raise PermanentError(f"there is no freeze {id_!r}")
-    await shelf.swap(FREEZES, id_, text, None)
-    return msgspec.json.decode(text, type=Freeze)
+    old = None if text is None else msgspec.json.decode(text, type=Freeze)
+    if old is None or old.lifted is not None or old.until <= at:
+        raise PermanentError(f"there is no freeze {id_!r}" if old is None else f"the freeze {id_!r} is over already")
+    lifted = replace(old, lifted=at, lifted_by=by)
+    if not await shelf.swap(FREEZES, id_, text, _dump(lifted)):
+        return await lift(shelf, id_, by, at)
+    return lifted

@@ -158,8 +158,10 @@ def test_freezes_are_added_listed_and_lifted(service, capsys):
     head, row = capsys.readouterr().out.splitlines()
     assert head.split() == ["UNTIL", "FREEZE", "ENDPOINT", "OWNER", "REASON"]
     assert row.endswith("*         Naoko  quarter end")
-    assert service.run("freezes", "lift", one.id) == 0
+    assert service.run("freezes", "lift", one.id, "--by", "Ito") == 0
     assert capsys.readouterr().out == "no longer frozen: all endpoints: quarter end\n"
+    assert service.run("freezes", "list", "--all") == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("quarter end  2026-11-20T12:00:00Z by Ito")
     until = ["--until", "2026-11-21T09:00:00+09:00", "--json"]
     assert service.run("freezes", "add", "--endpoint", "fraud-online", "--owner", "M", "--reason", "x", *until) == 0
     new = json.loads(capsys.readouterr().out)

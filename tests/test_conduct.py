@@ -433,10 +433,12 @@ async def test_a_freeze_holds_its_endpoint_until_it_ends_or_is_lifted(desk, outs
     until = START + timedelta(hours=2)
     await book.freeze(outside.shelf, Freeze("f2", "year-end closing", "Ito", START, until, "*"))
     assert await desk.ask(clear) == Frozen(at=START, reason="year-end closing", owner="Ito", until=until)
-    await book.lift(outside.shelf, "f2")
+    assert (await book.lift(outside.shelf, "f2", "Sato", START)).lifted_by == "Sato"
     assert await desk.ask(clear) == Done(at=START)
-    with pytest.raises(PermanentError, match="no freeze 'f2'"):
-        await book.lift(outside.shelf, "f2")
+    with pytest.raises(PermanentError, match="the freeze 'f2' is over already"):
+        await book.lift(outside.shelf, "f2", "Ito", START)
+    with pytest.raises(PermanentError, match="no freeze 'f3'"):
+        await book.lift(outside.shelf, "f3", "Ito", START)
 
 
 async def test_an_announcement_goes_through_the_rules_and_to_the_topic(desk, outside):

@@ -1611,7 +1611,7 @@ def test_what_has_no_bound_is_said(more, word):
 def test_an_answer_that_took_long_is_not_taken_for_what_is_so_when_it_comes():
     """A stall between the reading and its answer is no proof that nothing has changed since."""
     world = World()
-    slow = []
+    slow: list[Look] = []
 
     def look(command):
         seen = world.on_look(command)

@@ -606,9 +606,13 @@ async def test_a_freeze_is_added_listed_and_lifted(desk):
     assert listed == added.json
     assert (listed["endpoint"], listed["began"]) == ("fraud-online", "2026-11-20T12:00:00Z")
     assert datetime.fromisoformat(listed["until"]) == datetime(2026, 11, 21, 9, tzinfo=UTC)
-    lifted = await desk.api("DELETE", f"/api/freezes/{listed['id']}")
-    assert (lifted.status, lifted.json["reason"]) == (200, "quarter end")
+    lifted = await desk.api("DELETE", f"/api/freezes/{listed['id']}?by=Ito")
+    assert (lifted.status, lifted.json["reason"], lifted.json["lifted_by"]) == (200, "quarter end", "Ito")
     assert (await desk.get("/api/freezes")).json["freezes"] == []
+    (kept,) = (await desk.get("/api/freezes?all=1")).json["freezes"]
+    assert (kept["lifted"], kept["lifted_by"], kept["owner"]) == ("2026-11-20T12:00:00Z", "Ito", "Naoko")
+    again = await desk.api("DELETE", f"/api/freezes/{listed['id']}")
+    assert (again.status, "is over already" in again.json["detail"]) == (404, True)
 
 
 @pytest.mark.parametrize(("length", "hours"), [("4h", 4), ("30m", 0.5), ("2d", 48)])
@@ -804,8 +808,10 @@ async def test_freezes_are_added_and_lifted_by_forms(desk):
     assert "The freeze is in force." in page.words
     assert "fraud-online until 2026-11-20 16:00:00 UTC quarter end" in page.words
     (address,) = re.findall(r'action="(/freezes/[^"]+/lift)"', page.text)
-    assert (await desk.form(address)).headers["location"] == "/freezes?done=lifted"
-    assert "Nothing is frozen." in (await desk.get("/freezes")).words
+    assert (await desk.form(address, by="Ito")).headers["location"] == "/freezes?done=lifted"
+    page = await desk.get("/freezes")
+    assert "Nothing is frozen." in page.words
+    assert "fraud-online lifted by Ito, 2026-11-20 12:00:00 UTC quarter end" in page.words
 
 
 async def test_an_event_leads_to_the_rollout_that_it_started(desk):

@@ -138,6 +138,7 @@ def _rollouts(parser: argparse.ArgumentParser) -> None:
 def _freezes(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     listing = verbs.add_parser("list", help="those in force")
+    listing.add_argument("--all", action="store_true", help="those that are over too")
     add = verbs.add_parser("add", help="from now on, no rollout moves forward; going back stays possible")
     add.add_argument("--endpoint", default="*", metavar="NAME", help="of one endpoint (all of them)")
     add.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
@@ -147,6 +148,7 @@ def _freezes(parser: argparse.ArgumentParser) -> None:
     end.add_argument("--for", dest="length", metavar="LENGTH", help="such as 30m, 4h or 2d")
     lift = verbs.add_parser("lift", help="end one before its time")
     lift.add_argument("id", metavar="ID", help="of the freeze")
+    lift.add_argument("--by", default=_user(), metavar="NAME", help="who lifts it (the user of this machine)")
     for name, verb in {"list": listing, "add": add, "lift": lift}.items():
         _remote(verb, "freezes", name)
 

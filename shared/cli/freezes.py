@@ -1,6 +1,8 @@
 """`switchyard freezes`: while one is in force, no rollout of its endpoints moves forward."""
 
 from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from shared.cli.remote import ask, print_json, print_lines, print_table, second
@@ -12,16 +14,17 @@ def run(arguments: Namespace) -> int:
 
 
 def _list(arguments: Namespace) -> int:
-    found = ask("GET", arguments.url, "/api/freezes")
+    found = ask("GET", arguments.url, "/api/freezes", {"all": "1"} if arguments.all else None)
     if arguments.json:
         print_json(found)
     elif not found["freezes"]:
         print("nothing is frozen")
     else:
         rows = [
-            (second(one["until"]), one["id"], one["endpoint"], one["owner"], one["reason"]) for one in found["freezes"]
+            (second(one["until"]), one["id"], one["endpoint"], one["owner"], one["reason"], _lifted(one))
+            for one in found["freezes"]
         ]
-        print_table([("UNTIL", "FREEZE", "ENDPOINT", "OWNER", "REASON"), *rows])
+        print_table([("UNTIL", "FREEZE", "ENDPOINT", "OWNER", "REASON", "LIFTED" if arguments.all else ""), *rows])
     return 0
 
 
@@ -38,12 +41,16 @@ def _add(arguments: Namespace) -> int:
 
 
 def _lift(arguments: Namespace) -> int:
-    lifted = ask("DELETE", arguments.url, f"/api/freezes/{quote(arguments.id, safe='')}")
+    lifted = ask("DELETE", arguments.url, f"/api/freezes/{quote(arguments.id, safe='')}", {"by": arguments.by})
     if arguments.json:
         print_json(lifted)
     else:
         print_lines([f"no longer {_what(lifted['endpoint'])}: {lifted['reason']}"])
     return 0
+
+
+def _lifted(one: Mapping[str, Any]) -> str:
+    return f"{second(one['lifted'])} by {one['lifted_by'] or '-'}" if one["lifted"] else ""
 
 
 def _what(endpoint: str) -> str:

@@ -100,7 +100,9 @@ class Word(Struct, frozen=True, omit_defaults=True):
 
 
 class Freeze(Struct, frozen=True, omit_defaults=True):
-    """Nothing moves forward on these endpoints until then. `endpoint`: its name, or * for all."""
+    """Nothing moves forward on these endpoints until then. `endpoint`: its name, or * for all. `lifted`: when somebody,
+    `lifted_by`, ended it before its time.
+    """
 
     id: str
     reason: str
@@ -108,6 +110,8 @@ class Freeze(Struct, frozen=True, omit_defaults=True):
     began: datetime
     until: datetime
     endpoint: str = "*"
+    lifted: datetime | None = None
+    lifted_by: str = ""
 
 
 # What a rollout is about

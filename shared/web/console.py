@@ -115,13 +115,20 @@ def rollout(desk: Desk, request: Request, told: Story) -> Response:
     return _page(desk, request, "rollout.html", **_told_of(told), said="said" in request.query_params)
 
 
+_ENDED: Final = 10
+"""Freezes that are over, on the page."""
+
+
 async def freezes(desk: Desk, request: Request) -> Response:
     now = desk.world.clock()
     found = await book.freezes(desk.world.shelf, now)
+    over = [one for one in await book.all_freezes(desk.world.shelf) if one not in found][:_ENDED]
     done = request.query_params.get("done")
     done = done if done in {"added", "lifted"} else None
     known = await endpoints(desk)
-    return _page(desk, request, "freezes.html", freezes=found, done=done, soon=now + _FREEZE, endpoints=known)
+    return _page(
+        desk, request, "freezes.html", freezes=found, over=over, done=done, soon=now + _FREEZE, endpoints=known
+    )
 
 
 async def endpoints(desk: Desk) -> list[str]:

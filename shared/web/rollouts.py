@@ -55,9 +55,11 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
         body = {"id": told.about.id, "verb": verb, "by": spoken.by, "status": "accepted", "rollout": here}
         return api.answer(body, 202, {"Location": here})
 
-    async def list_freezes(_request: Request) -> Response:
+    async def list_freezes(request: Request) -> Response:
         world = desk().world
-        return api.answer({"freezes": [api.freeze(one) for one in await book.freezes(world.shelf, world.clock())]})
+        ended = request.query_params.get("all") == "1"
+        found = await (book.all_freezes(world.shelf) if ended else book.freezes(world.shelf, world.clock()))
+        return api.answer({"freezes": [api.freeze(one) for one in found]})
 
     async def add_freeze(request: Request) -> Response:
         _own(request, silent=False)
@@ -66,7 +68,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def lift_freeze(request: Request) -> Response:
         _own(request, silent=False)
-        return api.answer(api.freeze(await _lift(desk(), request)))
+        return api.answer(api.freeze(await _lift(desk(), request, request.query_params.get("by", ""))))
 
     return [
         Route("/api/rollouts", list_rollouts),
@@ -105,7 +107,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def lift_form(request: Request) -> Response:
         _own(request, silent=True)
-        await _lift(desk(), request)
+        await _lift(desk(), request, str((await asked.said(request)).get("by") or ""))
         return RedirectResponse("/freezes?done=lifted", 303)
 
     return [
@@ -194,9 +196,9 @@ async def _freeze(desk: Desk, request: Request) -> Freeze:
     return new
 
 
-async def _lift(desk: Desk, request: Request) -> Freeze:
+async def _lift(desk: Desk, request: Request, by: str) -> Freeze:
     try:
-        return await book.lift(desk.world.shelf, request.path_params["id"])
+        return await book.lift(desk.world.shelf, request.path_params["id"], by.strip()[:100], desk.world.clock())
     except PermanentError as error:
         raise HTTPException(404, str(error)) from error
 
