@@ -48,7 +48,8 @@ One rollout (`GET /api/rollouts/{id}`) has besides:
     steps       [{n, asked, answered, status, percent, routine, said, why, readings, command: {type, …},
                 answer: {type, said, …}}]; `routine`: it waited, looked or measured, and there is nothing to tell of
 
-A freeze: {id, endpoint, reason, owner, began, until}; `endpoint` is * for all of them.
+A freeze: {id, endpoint, reason, owner, began, until, lifted, lifted_by}; `endpoint` is * for all of them. `GET /api/freezes?all=1`
+tells those that are over too, `DELETE /api/freezes/{id}?by=NAME` says who lifts it.
 """
 
 from collections.abc import Mapping, Sequence
