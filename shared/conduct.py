@@ -5,12 +5,12 @@ are written, tags, an event under a fixed id), so that a kill between the effect
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
+from statistics import quantiles
 from typing import Final
 
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from shared.events import OWN, Endpoint, Event, Model
 from shared.record import WorkspaceRef
 from shared.rollout import words
 from shared.rollout.names import deployment_name, rollout_id
+from shared.rollout.outputs import differs
 from shared.rollout.policy import Smoke
 from shared.rollout.record import (
     ENDED,
@@ -223,7 +224,8 @@ class Conductor:
         """Whether a person has rejected this version; None when it is not there any more, or nobody knows."""
         try:
             origin = await self.world.serving.origin(about.where, about.model, about.version)
-        except (TemporaryError, PermanentError):
+        except (TemporaryError, PermanentError) as error:
+            log.warning("the registry can't be asked", extra={"rollout": about.id, "reason": str(error)})
             return None
         return None if origin is None else _labelled(about, origin)
 
@@ -421,15 +423,15 @@ class Conductor:
             elif sample.expected is not None:
                 problem = differs(sample.expected, scored.body, smoke.tolerance)
                 wrong += [f"{sample.name}: {problem}"] if problem else []
-        times.sort()
+        cuts = quantiles(times, n=100, method="inclusive") if times else [0.0] * 99
         return Probed(
             at=self.world.clock(),
             sent=len(times),
             errors=len(failed),
             wrong=tuple(dict.fromkeys(wrong))[:_WRONG],
             failed=tuple(dict.fromkeys(failed))[:_WRONG],
-            p50=_quantile(times, 0.5),
-            p95=_quantile(times, 0.95),
+            p50=cuts[49],
+            p95=cuts[94],
         )
 
     async def _try_batch(self, about: Rollout, endpoint: EndpointRef, smoke: Smoke) -> Probed | Busy:
@@ -553,7 +555,7 @@ class Conductor:
             type=kind,
             raw_type=f"{OWN}{kind}",
             time=now,
-            source=_source(where),
+            source=where.path,
             subject=f"rollouts/{about.id}",
             workspace=where.workspace,
             resource_group=where.resource_group,
@@ -602,63 +604,9 @@ def _endpoint(about: Rollout) -> EndpointRef:
     return EndpointRef(about.where, about.endpoint, about.policy.kind)
 
 
-def _source(where: WorkspaceRef) -> str:
-    return (
-        f"/subscriptions/{where.subscription}/resourceGroups/{where.resource_group}"
-        f"/providers/Microsoft.MachineLearningServices/workspaces/{where.workspace}"
-    )
-
-
 def _number(text: str) -> float | None:
     try:
         number = float(text)
     except ValueError:
         return None
     return number if abs(number) < float("inf") else None
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Of values in order: the smallest that at least this share does not exceed."""
-    if not ordered:
-        return 0.0
-    return ordered[max(0, -(-len(ordered) * round(share * 100) // 100) - 1)]
-
-
-def differs(expected: str, body: bytes, tolerance: float) -> str | None:
-    """Where the answer is not the expected JSON, numbers within the tolerance; None when it is."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return "the answer is not JSON"
-    if isinstance(found, str):  # models that answer with JSON in a string
-        try:
-            found = json.loads(found)
-        except ValueError:
-            return _difference(json.loads(expected), found, tolerance, "")
-    return _difference(json.loads(expected), found, tolerance, "")
-
-
-def _difference(expected: object, found: object, tolerance: float, path: str) -> str | None:
-    at = f" at {path}" if path else ""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        for key, value in expected.items():
-            if key not in found:
-                return f"{key!r} is missing{at}"
-            inner = _difference(value, found[key], tolerance, f"{path}.{key}".lstrip("."))
-            if inner:
-                return inner
-        return None
-    if isinstance(expected, list) and isinstance(found, list):
-        if len(expected) != len(found):
-            return f"expected {len(expected)} values{at}, found {len(found)}"
-        pairs = enumerate(zip(expected, found, strict=True))
-        return next((said for n, (a, b) in pairs if (said := _difference(a, b, tolerance, f"{path}[{n}]"))), None)
-    same_kind = isinstance(expected, bool) == isinstance(found, bool)
-    if same_kind and isinstance(expected, int | float) and isinstance(found, int | float):
-        return None if abs(expected - found) <= tolerance else f"expected {expected}{at}, found {found}"
-    return None if same_kind and expected == found else f"expected {_short(expected)}{at}, found {_short(found)}"
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:59]}…"  # noqa: PLR2004 (a line of a card)

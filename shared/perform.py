@@ -101,13 +101,10 @@ def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
     if facts.job and facts.job.studio_url:
         return [Link("studio", facts.job.studio_url), *found]
     if event and event.workspace and event.subscription and event.resource_group:
-        place = (
-            f"/subscriptions/{event.subscription}/resourceGroups/{event.resource_group}"
-            f"/providers/Microsoft.MachineLearningServices/workspaces/{event.workspace}"
-        )
+        where = WorkspaceRef(event.subscription, event.resource_group, event.workspace)
         page = _studio_page(event)
         if page:
-            found.insert(0, Link("studio", f"{settings.studio}{page}?wsid={place}"))
+            found.insert(0, Link("studio", f"{settings.studio}{page}?wsid={where.path}"))
     return found
 
 

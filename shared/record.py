@@ -27,6 +27,14 @@ class WorkspaceRef:
     resource_group: str
     workspace: str
 
+    @property
+    def path(self) -> str:
+        """Its ARM id."""
+        return (
+            f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.workspace}"
+        )
+
 
 class Job(Struct, frozen=True, omit_defaults=True):
     """What a lookup told about a run: `duration` in seconds, times in RFC 3339, `error` the text of a failed run."""

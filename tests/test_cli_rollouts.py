@@ -115,11 +115,17 @@ def test_what_is_asked_now_is_shown(service, capsys):
 @pytest.mark.parametrize("verb", ["approve", "reject", "abort", "override"])
 def test_a_word_is_said(service, capsys, monkeypatch, verb):
     monkeypatch.setenv("LOGNAME", "mika")
-    asyncio.run(asking(service.desk))
+    asyncio.run(kept(service.desk, begun(), status="frozen") if verb == "override" else asking(service.desk))
     assert service.run("rollouts", verb, ID, "--reason", "looks good") == 0
     assert capsys.readouterr().out == f"on record for mika: switchyard rollouts show {ID} --url {service.url}\n"
     (word,) = service.desk.words
     assert (word["verb"], word["by"], word["reason"], word["via"]) == (verb, "mika", "looks good", "command line")
+
+
+def test_there_is_nothing_to_override_where_nothing_is_frozen(service, capsys):
+    asyncio.run(asking(service.desk))
+    assert service.run("rollouts", "override", ID, "--reason", "hotfix") == 1
+    assert "there is nothing to override" in capsys.readouterr().err
 
 
 def test_a_name_may_be_given(service, capsys):

@@ -7,9 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from shared import book, wire
-from shared.conduct import LAG, Conductor, differs
+from shared.conduct import LAG, Conductor
 from shared.errors import ConflictError, MissingError, PermanentError, QuotaError, TemporaryError
 from shared.record import Job, WorkspaceRef
+from shared.rollout.outputs import differs
 from shared.rollout.policy import BinaryGate, Labels, Policy, Sample, Smoke
 from shared.rollout.record import (
     Announce,

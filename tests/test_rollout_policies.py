@@ -13,6 +13,7 @@ from shared.cli import main
 from shared.errors import PermanentError
 from shared.events import Event, Model
 from shared.record import Facts, WorkspaceRef
+from shared.rollout.hours import written
 from shared.rollout.policy import (
     Approval,
     BinaryGate,
@@ -32,7 +33,7 @@ from shared.rollout.times import times
 from shared.rules.explain import as_text, explain
 from shared.rules.load import ORPHANS, Loaded, load_texts
 from shared.rules.plan import plan
-from shared.rules.policies import QUESTIONS, assessment, spoken
+from shared.rules.policies import QUESTIONS, assessment
 from shared.settings import read_folder
 
 ROOT = Path(__file__).parent.parent
@@ -323,7 +324,7 @@ def test_a_policy_that_loads_has_times_that_are_ordered(text):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 40 * 86_400))
 def test_a_length_of_time_is_read_as_it_is_said(seconds):
-    text = f"name: p\nendpoint: fraud-online\ncandidate: {{model: fraud}}\nkeep_old: {spoken(seconds)}\n"
+    text = f"name: p\nendpoint: fraud-online\ncandidate: {{model: fraud}}\nkeep_old: {written(seconds)}\n"
     result = loaded(text)
     if seconds <= 30 * 86_400:
         assert result.policies["p"].keep_old == seconds

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
@@ -129,8 +130,13 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.text)
 
+    @property
+    def words(self) -> str:
+        """What a reader sees: no tags, single spaces."""
+        return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.text)))
 
-async def ask(site: Any, method: str, target: str, headers: dict[str, str]) -> Answer:
+
+async def ask(site: Any, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> Answer:
     url = urlsplit(target)
     named = {"host": "localhost:7071"} | {name.replace("_", "-").lower(): value for name, value in headers.items()}
     scope = {
@@ -146,7 +152,7 @@ async def ask(site: Any, method: str, target: str, headers: dict[str, str]) -> A
     sent: list[Any] = []
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)

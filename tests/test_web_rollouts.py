@@ -5,12 +5,11 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from html.parser import HTMLParser
 from random import Random  # noqa: TID251 (with a seed)
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import urlencode
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared import book
-from shared.errors import PermanentError
+from shared.conduct import Conductor
 from shared.events import Event, Model
 from shared.record import EventRecord, Intent, IntentRecord, Result, WorkspaceRef
 from shared.rollout import links
@@ -67,6 +66,8 @@ from shared.settings import Settings
 from shared.web import app, plot
 from shared.web.words import WORDS, Words
 from shared.world import Origin
+from tests.test_web import Answer, ask
+from tests.world import DictShelf, FakeQueue
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 BEGAN = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
@@ -94,38 +95,11 @@ POLICY = Policy(
 )
 
 
-class Shelf:
-    """Texts by folder and name, in memory."""
-
-    def __init__(self) -> None:
-        self.folders: dict[str, dict[str, str]] = {}
-
-    async def keep(self, folder: str, name: str, text: str) -> str:
-        return self.folders.setdefault(folder, {}).setdefault(name, text)
-
-    async def put(self, folder: str, name: str, text: str) -> None:
-        self.folders.setdefault(folder, {})[name] = text
-
-    async def swap(self, folder: str, name: str, old: str | None, new: str | None) -> bool:
-        there = self.folders.setdefault(folder, {})
-        if there.get(name) != old:
-            return False
-        there.pop(name, None)
-        there |= {} if new is None else {name: new}
-        return True
-
-    async def get(self, folder: str, name: str) -> str | None:
-        return self.folders.get(folder, {}).get(name)
-
-    async def all(self, folder: str, *, after: str = "", limit: int = 10_000) -> list[tuple[str, str]]:
-        return sorted(row for row in self.folders.get(folder, {}).items() if row[0] > after)[:limit]
-
-
 @dataclass
 class Desk:
-    """The web app's desk over a shelf. What people say lands in the book, as the conductor puts it there."""
+    """The web app's desk over a shelf, with the conductor to whom people speak."""
 
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: DictShelf = field(default_factory=DictShelf)
     now: datetime = NOW
     settings: Settings = field(default_factory=lambda: Settings(signing_key=KEY))
     events: dict[str, tuple[EventRecord, list[IntentRecord]]] = field(default_factory=dict)
@@ -134,7 +108,7 @@ class Desk:
 
     @property
     def world(self) -> Any:
-        return SimpleNamespace(shelf=self.shelf, clock=lambda: self.now, store=self)
+        return SimpleNamespace(shelf=self.shelf, clock=lambda: self.now, store=self, rollouts=FakeQueue())
 
     async def event(self, id_: str) -> EventRecord | None:
         return self.events[id_][0] if id_ in self.events else None
@@ -146,78 +120,24 @@ class Desk:
         raise AssertionError(record)
 
     async def say(self, rollout: str, verb: Any, by: str, reason: str, via: str, ask: int | None = None) -> None:  # noqa: PLR0917 (as the desk has it)
-        about = await book.rollout(self.shelf, rollout)
-        assert about
-        head = await book.head(self.shelf, about)
-        if head.ended:
-            raise PermanentError(f"rollout {rollout} has ended already: {head.status}")
-        if verb in {"approve", "reject"} and head.status != "keeping":
-            if head.question is None or ask not in {None, head.question.n}:
-                raise PermanentError("this question is closed")
-            ask = head.question.n
-        await book.say(self.shelf, rollout, Word(verb, by, self.now, reason, ask, via))
+        await Conductor(self.world).say(rollout, verb, by, reason, via, ask)
 
     @property
     def words(self) -> list[dict[str, Any]]:
         return [json.loads(text) for text in self.shelf.folders.get(f"rollout-{ID}-words", {}).values()]
 
-    async def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> "Answer":
-        return await ask(app(lambda: self), method, target, body, headers)
+    async def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Answer:
+        return await ask(app(lambda: self), method, target, headers, body)
 
-    async def get(self, target: str, **headers: str) -> "Answer":
+    async def get(self, target: str, **headers: str) -> Answer:
         return await self.ask("GET", target, b"", **headers)
 
-    async def api(self, method: str, target: str, said: object = None, **headers: str) -> "Answer":
+    async def api(self, method: str, target: str, said: object = None, **headers: str) -> Answer:
         return await self.ask(method, target, b"" if said is None else json.dumps(said).encode(), **headers)
 
-    async def form(self, target: str, site: str = "same-origin", **said: str) -> "Answer":
+    async def form(self, target: str, site: str = "same-origin", **said: str) -> Answer:
         kind = "application/x-www-form-urlencoded"
         return await self.ask("POST", target, urlencode(said).encode(), content_type=kind, sec_fetch_site=site)
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    text: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
-
-    @property
-    def words(self) -> str:
-        """What a reader sees: no tags, single spaces."""
-        return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.text)))
-
-
-async def ask(site: Any, method: str, target: str, body: bytes, headers: dict[str, str]) -> Answer:
-    url = urlsplit(target)
-    named = {"host": "localhost:7071"} | {name.replace("_", "-").lower(): value for name, value in headers.items()}
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": unquote(url.path),
-        "raw_path": url.path.encode(),
-        "query_string": url.query.encode(),
-        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
-    }
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    await site(scope, receive, send)
-    start, *bodies = sent
-    names = [name for name, _ in start["headers"] if name != b"set-cookie"]
-    assert len(names) == len(set(names)), names  # two policies would be combined in ways nobody reads
-    text = b"".join(part.get("body", b"") for part in bodies).decode()
-    return Answer(start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, text)
 
 
 # --- A rollout on record ---

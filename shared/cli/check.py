@@ -42,11 +42,11 @@ def _count(n: int, one: str, many: str) -> str:
 
 
 def _told(policy: "Policy", loaded: "Loaded") -> Iterator[str]:
+    from shared.rollout.hours import written
     from shared.rollout.times import times
-    from shared.rules.policies import spoken
 
     took = times(policy)
-    promotion, rollback = (" to ".join(map(spoken, both)) for both in (took.promotion, took.rollback))
+    promotion, rollback = (" to ".join(map(written, both)) for both in (took.promotion, took.rollback))
     yield f"{policy.name}: a promotion takes {promotion}, a rollback {rollback}"
     if took.besides:
         yield f"  on top of the longest, without a bound: {'; '.join(took.besides)}"

@@ -1,5 +1,6 @@
-"""When traffic may move forward: windows and closed days of a policy, as a calendar would say."""
+"""Time as a policy speaks of it: lengths of it, and when traffic may move forward by windows and closed days."""
 
+import re
 from collections.abc import Iterator
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Final
@@ -8,6 +9,9 @@ from zoneinfo import ZoneInfo
 from shared.rollout.policy import Closed, Policy, Window
 
 _FORTNIGHT: Final = 15
+
+_LENGTH: Final = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+_UNITS: Final = (86_400, 3600, 60, 1)
 
 
 def open_at(policy: Policy, moment: datetime) -> bool:
@@ -52,3 +56,22 @@ def _begins(window: Window, moment: datetime) -> Iterator[datetime]:
 
 def _local(day: date, minute: int, zone: str) -> datetime:
     return datetime.combine(day, time(minute // 60, minute % 60), ZoneInfo(zone)).astimezone(UTC)
+
+
+def seconds(text: str) -> float | None:
+    """A length of time as people write it, `1h30m` or `2d`, in seconds; None where it is none."""
+    found = _LENGTH.fullmatch(text.replace(" ", "")) if text.strip() else None
+    return (
+        None
+        if found is None
+        else float(sum(int(n or 0) * unit for n, unit in zip(found.groups(), _UNITS, strict=True)))
+    )
+
+
+def written(length: float) -> str:
+    """Seconds as people write them."""
+    parts, rest = [], round(length)
+    for unit, word in zip(_UNITS, "dhms", strict=True):
+        amount, rest = divmod(rest, unit)
+        parts += [f"{amount}{word}"] if amount else []
+    return "".join(parts) or "0s"

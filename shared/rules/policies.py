@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from shared.errors import PermanentError
 from shared.record import WorkspaceRef
+from shared.rollout.hours import seconds, written
 from shared.rollout.policy import (
     Approval,
     BinaryGate,
@@ -58,8 +59,6 @@ SAMPLES: Final = 200_000
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _ENDPOINT: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
-_LENGTH: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_UNITS: Final = (86_400, 3600, 60, 1)
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _CLOCK: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 ELSEWHERE: Final = ("run.", "endpoint.", "drift.", "blob.")
@@ -79,27 +78,18 @@ _LAG: Final = 180.0
 def _seconds(value: object) -> object:
     if value == 0 and not isinstance(value, bool):
         return 0.0
-    found = _LENGTH.fullmatch(value.replace(" ", "")) if isinstance(value, str) and value.strip() else None
+    found = seconds(value) if isinstance(value, str) else None
     if found is None:
         given = repr(value) if isinstance(value, str | int | float) else kind_of(value)
         raise ValueError(f"{given} is no length of time: expected one such as '90s', '10m', '1h30m' or '24h'")
-    return float(sum(int(part or 0) * unit for part, unit in zip(found.groups(), _UNITS, strict=True)))
-
-
-def spoken(seconds: float) -> str:
-    """A length of time as it is written."""
-    parts, rest = [], round(seconds)
-    for unit, word in zip(_UNITS, "dhms", strict=True):
-        amount, rest = divmod(rest, unit)
-        parts += [f"{amount}{word}"] if amount else []
-    return "".join(parts) or "0s"
+    return found
 
 
 def _within(low: float, high: float) -> AfterValidator:
-    def check(seconds: float) -> float:
-        if not low <= seconds <= high:
-            raise ValueError(f"{spoken(seconds)} is out of bounds: expected {spoken(low)} to {spoken(high)}")
-        return seconds
+    def check(length: float) -> float:
+        if not low <= length <= high:
+            raise ValueError(f"{written(length)} is out of bounds: expected {written(low)} to {written(high)}")
+        return length
 
     return AfterValidator(check)
 
@@ -585,7 +575,7 @@ class _Reader:
     def _stage(self, n: int, stage: _Stage) -> Stage:
         judged = any(gate.ceiling is None for gate in self.file.gates)
         if judged and stage.seconds < _LAG:
-            said = f"{spoken(stage.seconds)} is too short to judge: counts come 3 minutes late; expected 3m or more"
+            said = f"{written(stage.seconds)} is too short to judge: counts come 3 minutes late; expected 3m or more"
             self.say(said, "stages", n, "for")
         percent = stage.traffic if stage.mirror is None else stage.mirror
         return Stage(

@@ -15,19 +15,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from shared.record import EventStatus
+from shared.rollout.hours import seconds
 from shared.rollout.record import Freeze
 from shared.world import Search
 
 STATUSES: Final[tuple[str, ...]] = get_args(EventStatus.__value__)
 MOST: Final = 500
 _KNOWN: Final = ("limit", "type", "status", "since", "before")
+_LONGEST: Final = 366 * 86_400.0
+"""Seconds of the longest freeze that is asked for by its length."""
 _LAST: Final = "~"
 """Sorts behind every id: with it a moment alone is a place between events."""
 
 _ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 _NAMED: Final = re.compile(r"[\w.~-]{1,100}", re.ASCII)
-_LENGTH: Final = re.compile(r"(\d{1,6}) ?([mhd])", re.ASCII)
-_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LARGEST: Final = 16_384
 """Bytes of what somebody says."""
 
@@ -159,9 +160,9 @@ def _text(said: Mapping[str, object], name: str, help_: str, longest: int, wrong
 def _end(said: Mapping[str, object], now: datetime, wrong: list[Wrong]) -> datetime | None:
     """`until` is a time; `for` is a length of time, for those who do not know what time it is there."""
     if said.get("for"):
-        length = _LENGTH.fullmatch(str(said["for"]).strip())
-        if length:
-            return now + int(length[1]) * _UNITS[length[2]]
+        length = seconds(str(said["for"]))
+        if length and length <= _LONGEST:
+            return now + timedelta(seconds=length)
         wrong.append(Wrong("for", f"for is {said['for']!r}, expected a length of time such as 30m, 4h or 2d"))
         return None
     if not said.get("until"):
