@@ -3,9 +3,8 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from shared import messages
 from shared.actions import Language, SecretName
@@ -15,6 +14,7 @@ from shared.actions.sms import Number
 from shared.rollout import hours
 from shared.rules.report import Report, has_template
 from shared.rules.tree import Node, nearest
+from shared.rules.written import Text, Zone, listed
 
 FILE: Final = "switchyard.yaml"
 _SOURCE: Final = re.compile(r"azureml:[A-Za-z0-9][\w.-]*(:[\w.-]+|@\w+)")
@@ -22,19 +22,6 @@ _SOURCE: Final = re.compile(r"azureml:[A-Za-z0-9][\w.-]*(:[\w.-]+|@\w+)")
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def listed(value: object) -> object:
-    """One stands for a list of one."""
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"unknown time zone {name!r}: expected a name such as 'Asia/Tokyo' or 'UTC'") from error
-    return name
 
 
 def _source(text: str) -> str:
@@ -52,8 +39,6 @@ type _Addresses = Annotated[
     tuple[Address, ...], BeforeValidator(listed, json_schema_input_type=Address | list[Address])
 ]
 type _Numbers = Annotated[tuple[Number, ...], BeforeValidator(listed, json_schema_input_type=Number | list[Number])]
-type Zone = Annotated[str, AfterValidator(_zone)]
-type _Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Receiver(_Strict):
@@ -110,7 +95,7 @@ class Pipeline(_Strict):
     source: Annotated[str, AfterValidator(_source)] = Field(
         description="A registered component, azureml:NAME:VERSION, or a file under pipelines/."
     )
-    experiment: _Text
+    experiment: Text
     workspace: str | None = Field(default=None, description="One of `workspaces`; left out, the event's own.")
     inputs: dict[str, Input] = {}
     tags: dict[str, Input] = {}
