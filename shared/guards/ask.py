@@ -120,12 +120,12 @@ class Memory:
         answer: Any = None
         try:
             while True:
-                answer = self._answer(script.send(answer), behind)
+                answer = self.answer(script.send(answer), behind)
         except StopIteration as end:
             result: T = end.value
             return result
 
-    def _answer(self, ask: Ask, behind: int) -> object:
+    def answer(self, ask: Ask, behind: int = 0) -> object:
         match ask:
             case Get():
                 return self.folders.get(ask.folder, {}).get(ask.name)
