@@ -76,7 +76,10 @@ def test_a_budget_of_cost_a_month():
     assert [ask(memory, limits, key) for key in "ab"] == [Go(), Go()]
     no = ask(memory, limits, "c")
     assert isinstance(no, Held)
-    assert no.note == "the budget of 'fraud-weekly' for this month is used up: 80 of 100 are spent, and one more run costs 40"
+    assert (
+        no.note
+        == "the budget of 'fraud-weekly' for this month is used up: 80 of 100 are spent, and one more run costs 40"
+    )
     assert ask(memory, limits, "d", 24 * 7) == Go()  # it is December then
 
 
@@ -119,7 +122,7 @@ def test_whoever_races_no_budget_is_overdrawn(order, workers, runs, cost, refund
         cost=30,
         budget=Budget(day=Spend(runs=runs), month=Spend(cost=cost)),
     )
-    scripts = [may_start("p", limits, start(f"k{n}", cost=30), "UTC") for n in range(workers)]
+    scripts: list = [may_start("p", limits, start(f"k{n}", cost=30), "UTC") for n in range(workers)]
     if refunds:
         scripts += [refund("p", f"k{n}") for n in range(workers)]
     rulings = race(memory, scripts, order)
