@@ -317,6 +317,11 @@ class Documents(Protocol):
     async def read(self, name: str) -> str | None:
         """A text of the configuration folder as it is now, by its name in it; None when there is none."""
 
+    async def changed(self) -> Mapping[str, str] | None:
+        """All texts that make up the configuration, by name, as they were together at one moment; None while they are as they were
+        when they were last asked for, or somebody is just writing them.
+        """
+
 
 class Shelf(Protocol):
     """Small texts by folder and name, kept for good. What a method has written is durable when it returns.

@@ -264,10 +264,20 @@ class FakeTopic:
 
 @dataclass
 class FakeDocuments:
+    """`edited`: the whole configuration, once somebody has changed it."""
+
     texts: dict[str, str] = field(default_factory=dict)
+    edited: dict[str, str] | None = None
+    failure: Failure | None = None
 
     async def read(self, name: str) -> str | None:
         return self.texts.get(name)
+
+    async def changed(self) -> Mapping[str, str] | None:
+        if self.failure:
+            raise self.failure
+        edited, self.edited = self.edited, None
+        return edited
 
 
 @dataclass
