@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from shared import versions, wire
+from shared import archive, versions, wire
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import OWN, Event, parse
@@ -200,6 +200,7 @@ class Service:
         decision = plan(self.loaded.rules, event)
         status: EventStatus = "deciding" if decision.needs else "decided"
         record = EventRecord(event.record, message.received, status, event, decision)
+        await archive.note_late(self.world, record, self.world.clock())
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
 
@@ -351,7 +352,13 @@ class Service:
         """A person's word to a rollout. Raises PermanentError when it can't be heard."""
         await self.conductor.say(rollout, verb, by, reason, via, ask)
 
+    async def archive(self, now: datetime) -> int:
+        """Copies what came since the last time to the archive; how many events."""
+        return await archive.copy(self.world, now, now - timedelta(days=KEEP_DAYS))
+
     async def prune(self, now: datetime) -> int:
+        await self.refresh()
+        await self.world.archive.prune((now - timedelta(days=self.loaded.config.limits.archive_days)).date())
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)
 
 

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from shared.errors import PermanentError
-from shared.rules.load import Loaded
 from shared.world import Shelf
+
+if TYPE_CHECKING:  # the rule compiler is heavy, and whoever asks for the history does not need it
+    from shared.rules.load import Loaded
 
 VERSIONS: Final = "config-versions"
 TEXTS: Final = "config-texts"
@@ -58,7 +60,7 @@ def digest(text: str) -> str:
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def of(loaded: Loaded, at: datetime) -> Version:
+def of(loaded: "Loaded", at: datetime) -> Version:
     """What is in force, before it is kept."""
     files = {name: digest(text) for name, text in loaded.good.items()}
     return Version(loaded.version, at, len(loaded.rules), files, rejected=loaded.rejected_files, kept=loaded.kept)
