@@ -103,7 +103,7 @@ async def copy(world: World, now: datetime, since: datetime) -> int:
     """Copies what was received since the last time, and what was left then; how many events. `since`: for the first time."""
     kept = await world.shelf.get(_FOLDER, _CURSOR)
     begin = datetime.fromisoformat(kept) if kept else since
-    copied = await _copy_left(world, now)
+    copied = await _copy_left(world, begin, now)
     async for records, end in _slices(world, begin, now - _LAG):
         for record in records:
             if record.status == "deciding":
@@ -133,14 +133,16 @@ async def _slices(world: World, begin: datetime, end: datetime) -> AsyncIterator
         begin, length = until, 2 * length if len(found) < _PAGE // 2 else length
 
 
-async def _copy_left(world: World, now: datetime) -> int:
+async def _copy_left(world: World, begin: datetime, now: datetime) -> int:
+    """What the copying has to come back for. What it has not reached yet, `begin` says how far it is, needs no second copy."""
     copied = 0
     for name, text in await world.shelf.all(_LEFT):
         record = await world.store.event(name)
+        ahead = record is not None and record.received >= begin
         settled = record is not None and record.status != "deciding"
-        if not settled and now - datetime.fromisoformat(text) < _WAITS:
+        if not ahead and not settled and now - datetime.fromisoformat(text) < _WAITS:
             continue
-        copied += await _append(world, [record] if record else [])
+        copied += await _append(world, [record] if record and not ahead else [])
         await world.shelf.swap(_LEFT, name, text, None)
     return copied
 

@@ -23,7 +23,8 @@ def ask(
     try:
         return answer.json()
     except requests.JSONDecodeError as error:
-        raise FailedError(f"{_keyed(url)[0]} answers no JSON: is this a Switchyard host?") from error
+        url = _keyed(url)[0]
+        raise FailedError(f"{url} answers HTTP {answer.status_code} and no JSON: is this a Switchyard host?") from error
 
 
 def lines(url: str, path: str, query: Mapping[str, object]) -> Iterator[str]:
