@@ -9,11 +9,11 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from shared import book, guards, messages
+from shared import links as signed
 from shared.actions import Action, Channel, Context, Link, Params, discover
 from shared.errors import PermanentError, TemporaryError
 from shared.events import OWN, Event
 from shared.record import Attempt, EventRecord, Facts, Intent, IntentStatus, Lookup, WorkspaceRef
-from shared.rollout import links as approvals
 from shared.rules.load import Loaded
 from shared.settings import Settings
 from shared.world import Claim, World
@@ -114,7 +114,7 @@ def _approval(settings: Settings, event: Event) -> list[Link]:
     if not (settings.signing_key and isinstance(ask, int) and isinstance(rollout, str) and isinstance(until, str)):
         return []
     ends, to = datetime.fromisoformat(until), str(event.data.get("ask_of"))
-    token = approvals.token(settings.signing_key, rollout=rollout, ask=ask, until=ends, to=to)
+    token = signed.token(settings.signing_key, signed.Approval(rollout, ask, ends, to))
     return [Link("approve", f"{settings.public_url}/approve/{token}")]
 
 

@@ -19,10 +19,10 @@ from starlette.responses import Response
 
 from shared import book
 from shared.events import OWN, TYPES, Event
+from shared.links import Approval
 from shared.messages import formats
 from shared.record import Checked, EventRecord, Facts, IntentRecord, Verdict
 from shared.rollout import words as rollout_words
-from shared.rollout.links import Link
 from shared.rollout.record import Head, Status
 from shared.web import api, asked, plot
 from shared.web.desk import Desk
@@ -137,7 +137,7 @@ async def endpoints(desk: Desk) -> list[str]:
     return sorted({policy.endpoint for policy in desk.loaded.policies.values()} | {head.endpoint for _, head in heads})
 
 
-def approve(request: Request, link: Link, told: Story, status: int, headers: Mapping[str, str]) -> Response:
+def approve(request: Request, link: Approval, told: Story, status: int, headers: Mapping[str, str]) -> Response:
     """The page behind an approval link. It shows one rollout and nothing else of the service."""
     return _page(
         None,

@@ -8,9 +8,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from shared import book
+from shared import book, links
 from shared.errors import PermanentError
-from shared.rollout import links
 from shared.rollout.record import Freeze, Verb
 from shared.web import api, asked, console, plot, story
 from shared.web.asked import Spoken, Unclear, Wrong
@@ -211,10 +210,10 @@ def _drawn(request: Request, told: Story, headers: dict[str, str] | None = None)
     return Response(picture, headers={**_DRAWN, **(headers or {})}, media_type="image/svg+xml")
 
 
-async def _linked(desk: Desk, request: Request) -> tuple[links.Link, Story] | None:
+async def _linked(desk: Desk, request: Request) -> tuple[links.Approval, Story] | None:
     """What the link gives leave to, if it is ours and still good."""
     try:
-        link = links.read(desk.settings.signing_key, request.path_params["token"], desk.world.clock())
+        link = links.read(desk.settings.signing_key, request.path_params["token"], desk.world.clock(), links.Approval)
     except PermanentError:
         return None
     told = await story.read(desk.world, link.rollout)
