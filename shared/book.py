@@ -14,14 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.errors import PermanentError
-from shared.record import Ack, Comment, Silence, WorkspaceRef, held_by
+from shared.record import ACKS, SILENCES, Ack, Comment, Silence, WorkspaceRef, held_by
 from shared.rollout.record import ENDED, Freeze, Head, Rollout, Step, Word
 from shared.world import Origin, Shelf
 
 HEADS: Final = "rollouts"
 FREEZES: Final = "freezes"
-SILENCES: Final = "silences"
-ACKS: Final = "acks"
 _OVER: Final = "silences-over"
 """Those that nobody needs to look through for each message any more."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct, field, to_builtins
 
@@ -256,6 +256,11 @@ class Ack(Struct, frozen=True, omit_defaults=True):
     at: datetime
     reason: str = ""
     via: str = ""
+
+
+SILENCES: Final = "silences"
+ACKS: Final = "acks"
+"""Folders of the shelf: silences by id, acknowledgements by the id of the event's record."""
 
 
 def held_by(silence: str) -> str:

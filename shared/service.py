@@ -3,7 +3,8 @@
 import base64
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -12,15 +13,16 @@ from typing import Final
 
 import msgspec
 
-from shared import wire
+from shared import book, wire
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, TemporaryError
 from shared.events import OWN, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
-from shared.record import Decision, EventRecord, EventStatus, Facts
+from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import plan
+from shared.rules.silences import RESOLVING, Notice, due_notices, in_words, resolved_by
 from shared.settings import Settings, read_folder
 from shared.world import Claim, World
 
@@ -33,6 +35,9 @@ _TELLING: Final = frozenset(
     {"ActionFailed", "EventRefused", "Digest", "RuleSilent", "RulesChanged", "SilenceEnding", "SilenceLong"}
 )
 _HOUR: Final = 3600.0
+_FRESH: Final = timedelta(seconds=5)
+"""How long it is known which troubles are muted, before it is looked up again."""
+
 _FAULT: Final = "our own fault: it failed every time it was tried, and the log says how"
 _VALUES: Final = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
 """What differs from event to event in the reasons of one and the same mistake."""
@@ -70,6 +75,7 @@ class Service:
         self.inbox = False
         self._listener = listener
         self.conductor = Conductor(world, on_step)
+        self._muted: tuple[datetime, Sequence[Silence]] | None = None
 
     @classmethod
     def of(
@@ -120,6 +126,18 @@ class Service:
         record = EventRecord(event.record, message.received, status, event, decision)
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
+        if event.type in RESOLVING:
+            await self._resolve(event)
+
+    async def _resolve(self, event: Event) -> None:
+        """Ends the silences of a trouble that is over. Killed in between, the next delivery does it."""
+        now = self.world.clock()
+        if self._muted is None or not now - self._muted[0] < _FRESH:
+            in_force = await book.silences(self.world.shelf, now)
+            self._muted = now, [one for one in in_force if one.resolves]
+        for one in resolved_by(self._muted[1], event):
+            with suppress(PermanentError):  # it is over already
+                await book.expire(self.world.shelf, one.id, f"resolved by event {event.record}", now)
 
     async def _decide(self, message: wire.Decide) -> None:
         """The rules that waited for a lookup; all rules where somebody replays the event."""
@@ -275,6 +293,37 @@ class Service:
     async def say(self, rollout: str, verb: Verb, by: str, reason: str, via: str, ask: int | None = None) -> None:  # noqa: PLR0917 (as Conductor.say)
         """A person's word to a rollout. Raises PermanentError when it can't be heard."""
         await self.conductor.say(rollout, verb, by, reason, via, ask)
+
+    async def on_silences(self) -> None:
+        """Tells of silences that end soon or stay long, once each, and puts away those that are over."""
+        now, shelf = self.world.clock(), self.world.shelf
+        for notice in due_notices(await book.silences(shelf, now), now):
+            await self._tell_of(notice, now)  # before it is marked: told twice under the same id is told once
+            ending = notice.kind == "SilenceEnding"
+            await book.told_of_silence(shelf, notice.silence.id, warned=ending, reminded=0 if ending else notice.n)
+        await book.put_away(shelf, now)
+
+    async def _tell_of(self, notice: Notice, now: datetime) -> None:
+        one = notice.silence
+        data: dict[str, object] = {
+            "silence": one.id,
+            "owner": one.owner,
+            "reason": one.reason,
+            "began": one.began.isoformat(),
+            "until": one.until.isoformat(),
+            "matchers": in_words(one.matchers),
+            "held_back": await book.held_back(self.world.shelf, one.id),
+        }
+        event = Event(
+            id=f"{one.id}-{notice.kind}-{notice.n}",
+            type=notice.kind,
+            raw_type=f"{OWN}{notice.kind}",
+            time=now,
+            source=_SOURCE,
+            subject=f"silences/{one.id}",
+            data=data,
+        )
+        await self.world.queue.put(wire.pack(wire.Arrived(event, now)))
 
     async def prune(self, now: datetime) -> int:
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)

@@ -118,8 +118,7 @@ def _as_written(rule: str) -> str:
 
 
 def _receiver_of(intent: Intent) -> str:
-    terms = getattr(intent, "terms", None)
-    return terms.receiver if terms else ""
+    return intent.terms.receiver if intent.terms else ""
 
 
 # What its owner is told
