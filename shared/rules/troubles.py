@@ -55,6 +55,12 @@ def trouble_of(record: EventRecord) -> Trouble | None:
     return reader(event, record.facts or Facts()) if reader else None
 
 
+def acknowledgeable(record: EventRecord) -> bool:
+    """Bad news, or something that more people hear of until somebody says that they see to it."""
+    intents = record.decision.intents if record.decision else ()
+    return trouble_of(record) is not None or any(one.terms and one.terms.unless_acknowledged for one in intents)
+
+
 def muted_of(record: EventRecord) -> Trouble | None:
     """What muting this event would hold back. Of one that is no bad news by itself: its like, as told by the same rules."""
     event = record.event
