@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from shared import book, wire
+from shared import book, guards, wire
+from shared.answers import answered
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, TemporaryError
 from shared.events import OWN, Event, parse
@@ -22,7 +23,7 @@ from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import plan
-from shared.rules.silences import RESOLVING, Notice, due_notices, in_words, resolved_by
+from shared.rules.silences import Notice, due_notices, in_words, resolved_by
 from shared.settings import Settings, read_folder
 from shared.world import Claim, World
 
@@ -35,6 +36,7 @@ _TELLING: Final = frozenset(
     {"ActionFailed", "EventRefused", "Digest", "RuleSilent", "RulesChanged", "SilenceEnding", "SilenceLong"}
 )
 _HOUR: Final = 3600.0
+_LONGEST_DELAY: Final = 6 * 86_400.0
 _FRESH: Final = timedelta(seconds=5)
 """How long it is known which troubles are muted, before it is looked up again."""
 
@@ -126,8 +128,15 @@ class Service:
         record = EventRecord(event.record, message.received, status, event, decision)
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
-        if event.type in RESOLVING:
-            await self._resolve(event)
+        if taken != "again":
+            await self._bring_forward(event)
+
+    async def _bring_forward(self, event: Event) -> None:
+        """Intents whose time comes sooner because of this event."""
+        now = self.world.clock()
+        for key, at in await answered(guards.ended(event, now), self.world):
+            await self.world.queue.put([wire.dump(wire.Perform(key))], delay=(at - now).total_seconds())
+        await self._resolve(event)
 
     async def _resolve(self, event: Event) -> None:
         """Ends the silences of a trouble that is over. Killed in between, the next delivery does it."""
@@ -188,19 +197,21 @@ class Service:
 
     async def _perform(self, message: wire.Perform) -> None:
         performed = await self._performer.perform(message.key, message.attempt)
-        if performed.outcome == "later":
-            again = wire.Perform(message.key, message.attempt + 1)
-            await self.world.queue.put([wire.dump(again)], delay=performed.wait)
+        if performed.outcome in {"later", "waits"}:
+            tries = message.attempt + (performed.outcome == "later")
+            # A storage queue hides a message for a week at the most: it comes early, and waits again.
+            delay = min(performed.wait, _LONGEST_DELAY)
+            await self.world.queue.put([wire.dump(wire.Perform(message.key, tries))], delay=delay)
         self._show(performed)
 
     def _show(self, performed: Performed) -> None:
         if performed.claim is not None:
             self._listener(Told(performed.outcome, performed.claim.event, performed))
 
-    async def _tell_about(self, claim: Claim, outcome: str, reason: str) -> None:
+    async def _tell_about(self, claim: Claim, outcome: str, reason: str, once: str) -> None:
         intent = claim.record.intent
         said = {"action": intent.action, "rule": intent.rule, "reason": reason}
-        await self._tell(claim.event, f"{intent.key}-{outcome}", said)
+        await self._tell(claim.event, once or f"{intent.key}-{outcome}", said)
 
     async def _refuse(self, message: wire.Unread) -> None:
         name = sha256(f"{message.bytes}{message.reason}".encode()).hexdigest()[:20]

@@ -49,7 +49,7 @@ each_far_action = pytest.mark.parametrize(("name", "action"), FAR, ids=[name for
 def context(outside: Outside, *, again: bool = False, event: Event = EVENT, key: str = KEY) -> Context:
     cause = {"switchyard_event": event.record, "switchyard_rule": "fraud-drift", "switchyard_depth": "1"}
     policies = {"fraud-online": Policy("fraud-online", "fraud-online")}
-    return Context(key, outside.world, cause, event, Facts(), again, policies)
+    return Context(key, outside.world, cause, event, Facts(), again, policies=policies)
 
 
 def ready(action: Action[Params]) -> Params:

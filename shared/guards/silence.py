@@ -1,12 +1,12 @@
-"""Silences hold back what people would be told; an acknowledgement holds back what comes later because nobody answered."""
+"""Silences hold back what people would be told."""
 
 from datetime import datetime
 
 import msgspec
 
 from shared.events import Event
-from shared.guards.ask import Entries, Found, Get, Guarding, Keep, Suppressed
-from shared.record import ACKS, SILENCES, Ack, Facts, Intent, Silence, held_by
+from shared.guards.ask import Entries, Found, Guarding, Keep, Suppressed
+from shared.record import SILENCES, Facts, Intent, Silence, held_by
 from shared.rules.silences import is_notification, silencing
 
 
@@ -22,14 +22,3 @@ def silenced(intent: Intent, event: Event, facts: Facts, now: datetime) -> Guard
     yield Keep(held_by(one.id), intent.key, now.isoformat())
     note = f"silenced until {one.until:%Y-%m-%d %H:%M} UTC by {one.owner}: {one.reason} (silence {one.id})"
     return Suppressed("silence", note)
-
-
-def seen(intent: Intent) -> Guarding[Suppressed | None]:
-    """A later step of an escalation is for what nobody has acknowledged."""
-    if intent.terms is None or not intent.terms.unless_acknowledged:
-        return None
-    text: str | None = yield Get(ACKS, intent.event)
-    if text is None:
-        return None
-    ack = msgspec.json.decode(text, type=Ack)
-    return Suppressed("acknowledged", f"acknowledged by {ack.by} at {ack.at:%Y-%m-%d %H:%M} UTC")

@@ -3,17 +3,18 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from shared import messages
 from shared.actions import Language, SecretName
 from shared.actions.email import Address
 from shared.actions.retrain import Input, Place
 from shared.actions.sms import Number
+from shared.rollout import hours
 from shared.rules.report import Report, has_template
 from shared.rules.tree import Node, nearest
+from shared.rules.written import Text, Zone, listed
 
 FILE: Final = "switchyard.yaml"
 _SOURCE: Final = re.compile(r"azureml:[A-Za-z0-9][\w.-]*(:[\w.-]+|@\w+)")
@@ -21,19 +22,6 @@ _SOURCE: Final = re.compile(r"azureml:[A-Za-z0-9][\w.-]*(:[\w.-]+|@\w+)")
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def listed(value: object) -> object:
-    """One stands for a list of one."""
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"unknown time zone {name!r}: expected a name such as 'Asia/Tokyo' or 'UTC'") from error
-    return name
 
 
 def _source(text: str) -> str:
@@ -51,8 +39,6 @@ type _Addresses = Annotated[
     tuple[Address, ...], BeforeValidator(listed, json_schema_input_type=Address | list[Address])
 ]
 type _Numbers = Annotated[tuple[Number, ...], BeforeValidator(listed, json_schema_input_type=Number | list[Number])]
-type Zone = Annotated[str, AfterValidator(_zone)]
-type _Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Receiver(_Strict):
@@ -70,18 +56,66 @@ class Receiver(_Strict):
         return self
 
 
+def _length(value: object) -> object:
+    length = hours.seconds(value) if isinstance(value, str) else None
+    if not length:
+        raise ValueError(f"{value!r} is no length of time: expected one such as '6h', '90m' or '1d12h'")
+    return length
+
+
+type Length = Annotated[
+    float,
+    BeforeValidator(_length, json_schema_input_type=Annotated[str, Field(pattern=r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$")]),
+]
+
+
+class Spend(_Strict):
+    """How much, at most. `cost` is in the unit of the pipelines' own `cost`."""
+
+    runs: Annotated[int, Field(ge=0)] | None = None
+    cost: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.runs is None and self.cost is None:
+            raise ValueError("a budget that limits nothing: expected runs, cost or both")
+        return self
+
+
+class Budget(_Strict):
+    """Days and months as in the time zone of `defaults`."""
+
+    day: Spend | None = None
+    month: Spend | None = None
+
+
 class Pipeline(_Strict):
     """A training pipeline that a rule can start with `retrain`. Texts may be templates."""
 
     source: Annotated[str, AfterValidator(_source)] = Field(
         description="A registered component, azureml:NAME:VERSION, or a file under pipelines/."
     )
-    experiment: _Text
+    experiment: Text
     workspace: str | None = Field(default=None, description="One of `workspaces`; left out, the event's own.")
     inputs: dict[str, Input] = {}
     tags: dict[str, Input] = {}
     compute: str | None = None
     display_name: str | None = None
+    cooldown: Length | None = Field(default=None, description="How long after a start none is started again.")
+    concurrency: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Runs at the same time.")
+    cost: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Of one run, in a unit of your own.")
+    budget: Budget | None = Field(default=None, description="What its runs may come to.")
+
+    @model_validator(mode="after")
+    def _costed(self) -> Self:
+        limits = (self.budget.day, self.budget.month) if self.budget else ()
+        if self.cost is None and any(limit and limit.cost is not None for limit in limits):
+            raise ValueError("a budget of cost, and nobody says what a run costs: expected 'cost' beside it")
+        return self
+
+
+GUARDS: Final = frozenset({"cooldown", "concurrency", "cost", "budget"})
+"""Of a pipeline: what is said about its runs, and not to a run."""
 
 
 class Defaults(_Strict):
@@ -94,6 +128,9 @@ class Defaults(_Strict):
 
 class Limits(_Strict):
     attempts: int = Field(default=8, ge=1, le=20, description="Tries of one action before it counts as failed.")
+    depth: int = Field(
+        default=3, ge=1, le=20, description="Our own actions in a chain of causes, before it counts as a loop."
+    )
 
 
 class Config(_Strict):

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from shared import messages
 from shared.actions import Channel, discover
 from shared.events import TYPES
-from shared.rules.config import Config, Pipeline
+from shared.rules.config import GUARDS, Config, Pipeline
 from shared.rules.paths import FIXED, OPEN, Kind
 from shared.rules.policies import ELSEWHERE, PolicyFile
 from shared.rules.steps import MODEL
@@ -165,7 +165,7 @@ def _notify() -> Json:
 def _retrain(definitions: Json) -> Json:
     inner = _inner(Pipeline, definitions)
     assert isinstance(inner["properties"], dict)
-    options = {name: schema for name, schema in inner["properties"].items() if name != "source"}
+    options = {name: schema for name, schema in inner["properties"].items() if name not in {"source", *GUARDS}}
     pipeline: Json = {"type": "string", "description": "One of `pipelines` in switchyard.yaml."}
     return _step("retrain", pipeline, "Starts a pipeline; what stands beside it goes before its own settings.", options)
 

@@ -7,10 +7,11 @@ from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from shared.actions import Channel, discover
 from shared.errors import Problem
-from shared.events import Event
+from shared.events import Event, Model
 from shared.record import Facts, Intent, Silence
 from shared.rules.block import read_block
 from shared.rules.match import YES, Condition
@@ -18,7 +19,6 @@ from shared.rules.paths import Path
 from shared.rules.plan import judged
 from shared.rules.report import Report
 from shared.rules.tree import Plain, read
-from shared.rules.troubles import absence
 
 LONGEST: Final = timedelta(days=366)
 _WARNED_BEFORE: Final = timedelta(hours=1)
@@ -28,9 +28,6 @@ _REMINDERS: Final = timedelta(days=7)
 _FILE: Final = "matchers"
 _NOBODY_ELSE: Final = frozenset({"SilenceEnding", "SilenceLong", "RolloutWaiting"})
 """Told all the same: that a silence ends must not be silenced by it, and a question has to reach whom it asks."""
-
-RESOLVING: Final = frozenset({"RunCompleted", "RunStatusChanged", "RolloutCompleted"})
-"""Types of events that can end a trouble: others need not be held against any silence."""
 
 
 class Sent(Facts, frozen=True):
@@ -154,8 +151,6 @@ def due_notices(silences: Iterable[Silence], now: datetime) -> list[Notice]:
 
 def resolved_by(silences: Iterable[Silence], event: Event) -> list[Silence]:
     """Those whose trouble this event ends. A child's success is none of its parent's."""
-    if event.type not in RESOLVING:
-        return []
     return [one for one in silences if one.resolves and event.time > one.resolves.since and _ends(one, event)]
 
 
@@ -163,10 +158,11 @@ def _ends(silence: Silence, event: Event) -> bool:
     assert silence.resolves is not None
     asked = silence.resolves.match
     child = event.run is not None and event.run.is_child is True and "run.id" not in asked
-    return not child and _fits(asked, event, Facts())
+    return not child and any(_fits(asked, one, Facts()) for one in _of_each_model(event))
 
 
-def arrived(silences: Iterable[Silence], rule: str, about: str) -> list[Silence]:
-    """Those that mute the absence of what has now arrived after all: the same rule and key as in its event."""
-    muted = absence(rule, about)
-    return [one for one in silences if one.record and one.matchers == muted]
+def _of_each_model(event: Event) -> list[Event]:
+    """An endpoint has several models, and each of them has arrived with it."""
+    models = event.endpoint.models if event.endpoint else ()
+    parts = [one.rpartition(":") for one in models]
+    return [event, *(replace(event, model=Model(name, version)) for name, _, version in parts)]

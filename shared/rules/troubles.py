@@ -10,6 +10,8 @@ from typing import Final
 from shared.actions import Language
 from shared.events import BREACH, Event
 from shared.record import EventRecord, Facts, run_of
+from shared.rollout.hours import seconds
+from shared.rules.paths import Path, find
 
 MUTED: Final = timedelta(days=7)
 """How long at most."""
@@ -32,6 +34,8 @@ class Trouble:
     what: Words
     over: Words
     said: Mapping[str, str]
+    since: timedelta = timedelta()
+    """What happened so long before the event may end it too: what was missed may have been on its way."""
 
     def what_in(self, language: Language) -> str:
         return _in(self.what, language).format(**self.said)
@@ -81,11 +85,6 @@ def muted_of(record: EventRecord) -> Trouble | None:
 
 
 _ONLY_TIME: Final = ("until the time is up", "期限まで")
-
-
-def absence(rule: str, about: str) -> Match:
-    """What mutes that nothing has come."""
-    return _block({"type": "ExpectedEventMissing", "data.rule": rule, "data.about": about})
 
 
 def _run(event: Event, facts: Facts) -> Trouble:
@@ -140,15 +139,27 @@ def _drift(event: Event, _: Facts) -> Trouble:
     )
 
 
-def _absence(event: Event, _: Facts) -> Trouble:
-    rule, about = str(event.data.get("rule") or ""), str(event.data.get("about") or "")
+def _absence(event: Event, facts: Facts) -> Trouble:
+    """What a rule waits for, with the same values of its `by`: it may still come."""
+    data = event.data
+    rule, expected, by = str(data.get("rule") or ""), str(data.get("expected") or ""), data.get("by")
+    key = {name: _text(name, event, facts) for name in by if isinstance(name, str)} if isinstance(by, list) else {}
+    asked = {"type": expected.split(" or "), **key}
+    about = ", ".join(text for text in key.values() if text)
     return Trouble(
-        absence(rule, about),
-        None,
-        ("what the rule {rule} misses of {about}", "ルール {rule} が待つイベント（{about}）の未発生"),
-        ("until it arrives", "イベントの到着まで"),
-        {"rule": rule or "–", "about": about or "–"},
+        _block({"type": event.type, "data.rule": rule, **key}),
+        _block(asked) if expected else None,
+        ("what the rule {rule} misses{about}", "ルール {rule} が待つイベントの未発生{about}"),
+        ("until it arrives", "イベントの到着まで") if expected else _ONLY_TIME,
+        {"rule": rule or "–", "about": f" ({about})" if about else ""},
+        timedelta(seconds=seconds(str(data.get("within") or "")) or 0),
     )
+
+
+def _text(name: str, event: Event, facts: Facts) -> str | None:
+    path = find(name)
+    value = path.get(event, facts) if isinstance(path, Path) else None
+    return value if isinstance(value, str) else None
 
 
 def _rollout(event: Event, _: Facts) -> Trouble:

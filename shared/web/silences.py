@@ -312,7 +312,7 @@ async def _mute(world: World, record: EventRecord, trouble: "Trouble", ack: Ack)
 
     assert record.event is not None
     now = world.clock()
-    resolves = trouble.resolves and Resolution(trouble.resolves, record.event.time)
+    resolves = trouble.resolves and Resolution(trouble.resolves, record.event.time - trouble.since)
     reason = ack.reason or f"muted: {trouble.what_in('en')}"
     first = book.silence_id(record.received, record.id)
     for id_ in (first, *(f"{first}-{n}" for n in range(2, _AGAIN))):
@@ -332,7 +332,8 @@ async def _ended(world: World, record: EventRecord, trouble: "Trouble") -> Event
     if not trouble.resolves or record.event is None:
         return None
     now = world.clock()
-    one = Silence("", trouble.matchers, "", "", now, now, resolves=Resolution(trouble.resolves, record.event.time))
+    resolves = Resolution(trouble.resolves, record.event.time - trouble.since)
+    one = Silence("", trouble.matchers, "", "", now, now, resolves=resolves)
     types = trouble.resolves["type"]
     for type_ in types if isinstance(types, list) else [str(types)]:
         for found in await world.store.events(Search(_PAGE, type=type_, since=record.received)):
