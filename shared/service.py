@@ -130,13 +130,13 @@ class Service:
         self._listener(Told("taken in" if taken == "new" else "again", record))
         if taken != "again":
             await self._bring_forward(event)
+        await self._resolve(event)
 
     async def _bring_forward(self, event: Event) -> None:
         """Intents whose time comes sooner because of this event."""
         now = self.world.clock()
         for key, at in await answered(guards.ended(event, now), self.world):
             await self.world.queue.put([wire.dump(wire.Perform(key))], delay=(at - now).total_seconds())
-        await self._resolve(event)
 
     async def _resolve(self, event: Event) -> None:
         """Ends the silences of a trouble that is over. Killed in between, the next delivery does it."""

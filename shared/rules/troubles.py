@@ -72,7 +72,8 @@ def muted_of(record: EventRecord) -> Trouble | None:
     if trouble is not None or event is None:
         return trouble
     verdicts = record.decision.verdicts if record.decision else ()
-    rules = sorted({one.rule.partition(" (")[0] for one in verdicts if one.outcome == "matched" and one.rule[0] != "("})
+    matched = (one.rule for one in verdicts if one.outcome == "matched")
+    rules = sorted({rule.partition(" (")[0] for rule in matched if rule and not rule.startswith("(")})
     if not rules:
         return None
     what = (
