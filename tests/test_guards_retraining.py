@@ -76,7 +76,10 @@ def test_a_budget_of_cost_a_month():
     assert [ask(memory, limits, key) for key in "ab"] == [Go(), Go()]
     no = ask(memory, limits, "c")
     assert isinstance(no, Held)
-    assert no.note == "the budget of 'fraud-weekly' for this month is used up: 80 of 100 are spent, and one more run costs 40"
+    assert (
+        no.note
+        == "the budget of 'fraud-weekly' for this month is used up: 80 of 100 are spent, and one more run costs 40"
+    )
     assert ask(memory, limits, "d", 24 * 7) == Go()  # it is December then
 
 

@@ -158,10 +158,10 @@ def _ends(silence: Silence, event: Event) -> bool:
     assert silence.resolves is not None
     asked = silence.resolves.match
     child = event.run is not None and event.run.is_child is True and "run.id" not in asked
-    return not child and any(_fits(asked, one, Facts()) for one in _of_each_model(event))
+    return not child and any(_fits(asked, one, Facts()) for one in arrivals(event))
 
 
-def _of_each_model(event: Event) -> list[Event]:
+def arrivals(event: Event) -> list[Event]:
     """An endpoint has several models, and each of them has arrived with it."""
     models = event.endpoint.models if event.endpoint else ()
     parts = [one.rpartition(":") for one in models]
