@@ -23,7 +23,7 @@ def test_a_message_is_held_back_with_the_reason_and_counted_once():
     memory.folders[SILENCES] = {ONE.id: msgspec.json.encode(ONE).decode()}
     for _ in range(2):  # delivered twice
         assert ruled(memory) == Suppressed(
-            "silence", f"silenced until 2026-11-24 16:00 UTC by Naoko: migration (silence {ONE.id})"
+            "silence", f"until 2026-11-24 16:00 UTC by Naoko: migration (silence {ONE.id})"
         )
     assert list(memory.folders[held_by(ONE.id)]) == ["e1-r-1"]
     assert ruled(memory, team="churn") is None

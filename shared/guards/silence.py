@@ -20,5 +20,5 @@ def silenced(intent: Intent, event: Event, facts: Facts, now: datetime) -> Guard
     if one is None:
         return None
     yield Keep(held_by(one.id), intent.key, now.isoformat())
-    note = f"silenced until {one.until:%Y-%m-%d %H:%M} UTC by {one.owner}: {one.reason} (silence {one.id})"
+    note = f"until {one.until:%Y-%m-%d %H:%M} UTC by {one.owner}: {one.reason} (silence {one.id})"
     return Suppressed("silence", note)
