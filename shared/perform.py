@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from shared import book, guards, messages, wire
@@ -21,6 +22,7 @@ from shared.guards.ask import Collected, Go, Held, Suppressed, Wait
 from shared.messages.together import Together, plain, together
 from shared.record import Attempt, EventRecord, Facts, Intent, IntentStatus, Lookup, WorkspaceRef
 from shared.rules.load import Loaded
+from shared.rules.steps import address_of
 from shared.rules.troubles import acknowledgeable
 from shared.settings import Settings
 from shared.world import Claim, World
@@ -250,6 +252,7 @@ class Performer:
         twice = not action.idempotent and (claim.interrupted or claim.record.maybe_twice)
         try:
             behind = await self._behind(intent, event)
+            intent = self._addressed(intent, began)
             params, facts = await self._params(intent, claim.event, action, attempt, ruling)
             again = claim.interrupted or any(earlier.uncertain for earlier in claim.record.attempts)
             context = Context(
@@ -353,6 +356,17 @@ class Performer:
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise PermanentError(f"rule {intent.rule!r}, action {intent.action!r}: {wrong}") from error
+
+    def _addressed(self, intent: Intent, now: datetime) -> Intent:
+        """To whoever is on call now, where a schedule says who that is."""
+        if intent.terms is None or not intent.terms.schedule:
+            return intent
+        found = address_of(self.loaded.config, intent.terms.schedule, intent.action, now)
+        if found is None:
+            raise PermanentError(
+                f"nobody who can be reached by {intent.action} is on call by {intent.terms.schedule!r}"
+            )
+        return replace(intent, params=intent.params | found[1])
 
     async def _together(self, intent: Intent, go: Go, attempt: int) -> Together:
         """The events that a message is about, with what the rule compares of them; where that was not looked up when the

@@ -211,7 +211,7 @@ class Service:
     async def _tell_about(self, claim: Claim, outcome: str, reason: str, once: str) -> None:
         intent = claim.record.intent
         said = {"action": intent.action, "rule": intent.rule, "reason": reason}
-        await self._tell(claim.event, once or f"{intent.key}-{outcome}", said)
+        await self._tell(claim.event, once or f"{intent.key}-{outcome}", said, alone=not once)
 
     async def _refuse(self, message: wire.Unread) -> None:
         name = sha256(f"{message.bytes}{message.reason}".encode()).hexdigest()[:20]
@@ -224,9 +224,17 @@ class Service:
         await self._tell(record, f"refused-{about}-{hour}", {"reason": message.reason}, kind="EventRefused")
 
     async def _tell(
-        self, record: EventRecord, name: str, said: Mapping[str, object], *, kind: str = "ActionFailed"
+        self,
+        record: EventRecord,
+        name: str,
+        said: Mapping[str, object],
+        *,
+        kind: str = "ActionFailed",
+        alone: bool = True,
     ) -> None:
-        """Raises an event of our own, for the rules to tell a person. One about telling would never end: none is raised."""
+        """Raises an event of our own, for the rules to tell a person. One about telling would never end: none is raised.
+        `alone`: it is about this record, and not one for all that come under this name.
+        """
         about = record.event
         if about is not None and about.type in _TELLING:
             log.error("could not tell anybody", extra={"record": record.id, "reason": said.get("reason")})
@@ -240,7 +248,7 @@ class Service:
             raw_type=f"{OWN}{kind}",
             time=self.world.clock(),
             source=about.source if about else _SOURCE,
-            subject=about.subject if about else "",
+            subject=about.subject if about and alone else "",
             workspace=about.workspace if about else None,
             resource_group=about.resource_group if about else None,
             subscription=about.subscription if about else None,

@@ -122,7 +122,7 @@ def test_whoever_races_no_budget_is_overdrawn(order, workers, runs, cost, refund
         cost=30,
         budget=Budget(day=Spend(runs=runs), month=Spend(cost=cost)),
     )
-    scripts = [may_start("p", limits, start(f"k{n}", cost=30), "UTC") for n in range(workers)]
+    scripts: list = [may_start("p", limits, start(f"k{n}", cost=30), "UTC") for n in range(workers)]
     if refunds:
         scripts += [refund("p", f"k{n}") for n in range(workers)]
     rulings = race(memory, scripts, order)

@@ -96,17 +96,17 @@ def _not_now(case: Case, terms: Terms, config: Config) -> Guarding[Suppressed | 
 
 def _by_calendar(now: datetime, terms: Terms, config: Config) -> Suppressed | None:
     """`active`: in one of these; `mute`: in none of those. A calendar that is not there any more stops nothing."""
-    active = [name for name in terms.active if name in config.calendars]
-    if active and not any(config.calendars[name].covers(now) for name in active):
+    active = [name for name in terms.active if name in config.hours]
+    if active and not any(config.hours[name].covers(now) for name in active):
         return Suppressed("calendar", f"not within {' or '.join(active)}{_until(now, active, config)}")
-    muted = [name for name in terms.mute if name in config.calendars and config.calendars[name].covers(now)]
+    muted = [name for name in terms.mute if name in config.hours and config.hours[name].covers(now)]
     if muted:
         return Suppressed("calendar", f"muted by {' and '.join(muted)}{_until(now, muted, config)}")
     return None
 
 
 def _until(now: datetime, names: list[str], config: Config) -> str:
-    changes = [change for name in names if (change := config.calendars[name].next_change(now)) is not None]
+    changes = [change for name in names if (change := config.hours[name].next_change(now)) is not None]
     return f", until {min(changes):%Y-%m-%d %H:%M} UTC" if changes else ""
 
 

@@ -35,7 +35,7 @@ from shared.rules.match import Condition
 from shared.rules.report import Report, has_template
 from shared.rules.steps import Known
 from shared.rules.tree import Node, Place, nearest, read
-from shared.rules.written import Day, Minutes, Seconds, Text, Texts, Weekdays, Zone, listed
+from shared.rules.written import Day, Minutes, Seconds, Text, Texts, Weekdays, Zone, between, listed
 
 QUESTIONS: Final = (
     "fallback",
@@ -71,15 +71,6 @@ _LAG: Final = 180.0
 
 
 # The file
-
-
-def _within(low: float, high: float) -> AfterValidator:
-    def check(length: float) -> float:
-        if not low <= length <= high:
-            raise ValueError(f"{written(length)} is out of bounds: expected {written(low)} to {written(high)}")
-        return length
-
-    return AfterValidator(check)
 
 
 def _share(value: object) -> object:
@@ -129,7 +120,7 @@ class _Approval(_Strict):
     """A person is asked, by a signed link, the console or `switchyard rollouts approve`."""
 
     by: Text = Field(description="One of `receivers` in switchyard.yaml.")
-    within: Annotated[Seconds, _within(60, 30 * 86_400)] = 86_400.0
+    within: Annotated[Seconds, between(60, 30 * 86_400)] = 86_400.0
     otherwise: Literal["rollback", "promote", "hold"] = Field(
         default="rollback", alias="else", description="When nobody answers in time."
     )
@@ -177,14 +168,14 @@ class _Deployment(_Strict):
     code: _Asset | None = None
     scoring_script: Text | None = None
     compute: Text | None = Field(default=None, description="Of a batch deployment: the cluster.")
-    request_timeout: Annotated[Seconds, _within(1, 180)] | None = None
+    request_timeout: Annotated[Seconds, between(1, 180)] | None = None
     max_concurrent_requests: _Whole | None = Field(default=None, ge=1)
     variables: dict[str, str] = {}
     collect: tuple[Literal["model_inputs", "model_outputs", "request", "response"], ...] = Field(
         default=(), description="What the model data collector keeps."
     )
     app_insights: _Truth = False
-    within: Annotated[Seconds, _within(60, 86_400)] = Field(
+    within: Annotated[Seconds, between(60, 86_400)] = Field(
         default=3600.0, description="How long its creation may take."
     )
 
@@ -196,7 +187,7 @@ class _Stage(_Strict):
 
     mirror: _Whole | None = Field(default=None, json_schema_extra={"minimum": 1, "maximum": 50})
     traffic: _Whole | None = Field(default=None, json_schema_extra={"minimum": 1, "maximum": 99})
-    seconds: Annotated[Seconds, _within(60, 30 * 86_400)] = Field(alias="for")
+    seconds: Annotated[Seconds, between(60, 30 * 86_400)] = Field(alias="for")
     min_requests: _Whole = Field(default=0, ge=0)
     approve: _Approval | None = None
 
@@ -229,7 +220,7 @@ class _Gate(_Strict):
     margin: _Share | None = None
     slo_ms: float | None = Field(default=None, gt=0)
     max: _Share | None = None
-    seconds: Annotated[Seconds, _within(60, 3600)] | None = Field(default=None, alias="for")
+    seconds: Annotated[Seconds, between(60, 3600)] | None = Field(default=None, alias="for")
 
 
 class _Window(_Strict):
@@ -288,15 +279,15 @@ class PolicyFile(_Strict):
     undecided: Literal["ask", "rollback"] = Field(
         default="ask", description="After `extend`, when a stage neither passes nor fails."
     )
-    extend: Annotated[Seconds, _within(0, 7 * 86_400)] = 3600.0
-    patience: Annotated[Seconds, _within(60, 86_400)] = Field(
+    extend: Annotated[Seconds, between(0, 7 * 86_400)] = 3600.0
+    patience: Annotated[Seconds, between(60, 86_400)] = Field(
         default=900.0, description="How long nobody may know how it is doing, or Azure be busy."
     )
-    every: Annotated[Seconds, _within(60, 3600)] = Field(default=60.0, description="How often the counts are read.")
+    every: Annotated[Seconds, between(60, 3600)] = Field(default=60.0, description="How often the counts are read.")
     windows: tuple[_Window, ...] = ()
     closed: tuple[_Closed, ...] = ()
     second: Literal["wait", "replace"] = Field(default="wait", description="What a second candidate does.")
-    keep_old: Annotated[Seconds, _within(0, 30 * 86_400)] = 86_400.0
+    keep_old: Annotated[Seconds, between(0, 30 * 86_400)] = 86_400.0
     labels: _Labels = _Labels()
     notify: Texts = ()
 

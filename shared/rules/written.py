@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from shared.calendars import DAYS, MIDNIGHT
-from shared.rollout.hours import seconds
+from shared.rollout.hours import seconds, written
 from shared.rules.tree import kind_of, nearest
 
 _CLOCK: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
@@ -35,6 +35,17 @@ def _seconds(value: object) -> object:
         given = repr(value) if isinstance(value, str | int | float) else kind_of(value)
         raise ValueError(f"{given} is no length of time: expected one such as '90s', '10m', '1h30m' or '24h'")
     return found
+
+
+def between(low: float, high: float) -> AfterValidator:
+    """Of a length of time, both included."""
+
+    def check(length: float) -> float:
+        if not low <= length <= high:
+            raise ValueError(f"{written(length)} is out of bounds: expected {written(low)} to {written(high)}")
+        return length
+
+    return AfterValidator(check)
 
 
 def _weekdays(value: object) -> object:
