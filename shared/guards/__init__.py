@@ -18,13 +18,10 @@ from shared.guards.loop import STARTS, cause, depth, hold
 from shared.guards.retraining import Start, may_start, refund
 from shared.guards.silence import silenced
 from shared.guards.throttle import family_ended, throttled
-from shared.record import Facts, Intent, Terms, WorkspaceRef
+from shared.record import ACKS, Facts, Intent, Terms, WorkspaceRef
 from shared.rules.config import Config, Pipeline
 
 __all__ = ["ACKS", "STARTS", "Case", "cause", "depth", "ended", "refund", "rule_on", "tells"]
-
-ACKS: Final = "acks"
-"""Who has taken care of what: by record."""
 
 _TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
 _FREE: Final = Terms()

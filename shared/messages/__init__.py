@@ -42,8 +42,6 @@ _DEFAULTS: Final = {
     "Digest": "digest",
     "RuleSilent": "rule-silent",
     "RulesChanged": "rules-changed",
-    "SilenceEnding": "silence-ending",
-    "SilenceLong": "silence-long",
 }
 _SEVERITIES: Final[dict[str, Severity]] = {"good": "good", "info": "info", "warning": "warning", "bad": "bad"}
 _LINKS: Final[dict[str, dict[Language, str]]] = {
