@@ -280,7 +280,7 @@ async def test_the_page_adds_looks_ahead_comments_and_ends(desk):
     said = {"matchers": "run.experiment: fraud", "for": "4h", "owner": "Naoko", "reason": "migration"}
     looked = await desk.form("/silences", what="preview", **said)
     assert looked.status == 200
-    assert "It would have held back 1 of the 1 messages of the last 24 hours." in looked.words
+    assert "Messages of the last 24 hours: 1. It would have held back 1 of them." in looked.words
     assert 'value="migration"' in looked.text
     assert ">run.experiment: fraud</textarea>" in looked.text
     assert desk.shelf.folders == {}
@@ -298,6 +298,13 @@ async def test_the_page_adds_looks_ahead_comments_and_ends(desk):
     assert "<b>done by noon</b>" in page.words
     assert "<b>" not in page.text
     assert "Nothing is silenced." in page.words
+
+
+async def test_a_look_ahead_needs_no_owner_and_names_the_mistakes(desk):
+    assert (await desk.form("/silences", what="preview", matchers="rule: x", owner="", reason="")).status == 200
+    wrong = await desk.form("/silences", what="preview", matchers="rules: x")
+    assert wrong.status == 400
+    assert "did you mean 'rule'?" in wrong.words
 
 
 async def test_a_form_with_a_mistake_comes_back_with_what_was_written(desk):

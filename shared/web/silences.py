@@ -57,11 +57,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
         return api.answer(await _told(world, new), 201, {"Location": f"/api/silences/{new.id}"})
 
     async def look_ahead(request: Request) -> Response:
-        wrong: list[Wrong] = []
-        matchers = asked.matchers(await asked.said(request), wrong)
-        if wrong:
-            raise Unclear(wrong)
-        return api.answer((await preview(desk().world, matchers)).told)
+        return api.answer((await _look_ahead(desk().world, await asked.said(request))).told)
 
     async def expire(request: Request) -> Response:
         _own(request, silent=False)
@@ -102,11 +98,12 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
         _own(request, silent=True)
         world, said = desk().world, await asked.said(request)
         try:
+            if said.get("what") == "preview":
+                seen = await _look_ahead(world, said)
+                return await console.silences(desk(), request, said, preview=seen)
             new = asked.silence(said, world.clock())
         except Unclear as error:
             return await console.silences(desk(), request, said, wrong=error.wrong)
-        if said.get("what") == "preview":
-            return await console.silences(desk(), request, said, preview=await preview(world, new.matchers))
         await book.add_silence(world.shelf, new)
         return RedirectResponse("/silences?done=added", 303)
 
@@ -231,6 +228,14 @@ class Preview:
             "complete": self.complete,
             "examples": self.examples,
         }
+
+
+async def _look_ahead(world: World, said: Mapping[str, object]) -> Preview:
+    wrong: list[Wrong] = []
+    matchers = asked.matchers(said, wrong)
+    if wrong:
+        raise Unclear(wrong)
+    return await preview(world, matchers)
 
 
 async def preview(world: World, matchers: dict[str, object]) -> Preview:

@@ -488,11 +488,11 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "silences.add": ("Silence", "抑制する"),
     "silences.preview": ("Only look", "確認のみ"),
     "silences.preview.said": (
-        "It would have held back {held} of the {n} messages of the last 24 hours.",
+        "Messages of the last 24 hours: {n}. It would have held back {held} of them.",
         "直近 24 時間の通知 {n} 件のうち {held} 件が抑制の対象です。",
     ),
     "silences.preview.part": (
-        "It would have held back {held} of the {n} newest messages of the last 24 hours; there were more.",
+        "The newest messages of the last 24 hours: {n}, and there were more. It would have held back {held} of these.",
         "直近 24 時間の新しい通知 {n} 件のうち {held} 件が抑制の対象です（ほかにも通知があります）。",
     ),
     "silences.added": ("The silence is in force.", "サイレンスを開始しました。"),
