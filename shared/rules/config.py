@@ -158,6 +158,9 @@ GUARDS: Final = frozenset({"cooldown", "concurrency", "cost", "budget"})
 class Defaults(_Strict):
     language: Language = Field(default="en", description="Of messages, where a receiver has none.")
     time_zone: Zone = Field(default="UTC", description="Of times in messages, calendars and schedules.")
+    digest: Annotated[int, BeforeValidator(clock_or_off)] | None = Field(
+        default=9 * 60, description="When `tell` hears how much was held back, as '09:00'; off for never."
+    )
     tell: str | None = Field(
         default=None, description="The receiver that is told of failed actions and of events that could not be read."
     )
