@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from shared import wire
+from shared import guards, wire
+from shared.answers import answered
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, TemporaryError
 from shared.events import OWN, Event, parse
@@ -33,6 +34,7 @@ _TELLING: Final = frozenset(
     {"ActionFailed", "EventRefused", "Digest", "RuleSilent", "RulesChanged", "SilenceEnding", "SilenceLong"}
 )
 _HOUR: Final = 3600.0
+_LONGEST_DELAY: Final = 6 * 86_400.0
 _FAULT: Final = "our own fault: it failed every time it was tried, and the log says how"
 _VALUES: Final = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
 """What differs from event to event in the reasons of one and the same mistake."""
@@ -120,6 +122,14 @@ class Service:
         record = EventRecord(event.record, message.received, status, event, decision)
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
+        if taken != "again":
+            await self._bring_forward(event)
+
+    async def _bring_forward(self, event: Event) -> None:
+        """Intents whose time comes sooner because of this event."""
+        now = self.world.clock()
+        for key, at in await answered(guards.ended(event, now), self.world):
+            await self.world.queue.put([wire.dump(wire.Perform(key))], delay=(at - now).total_seconds())
 
     async def _decide(self, message: wire.Decide) -> None:
         """The rules that waited for a lookup; all rules where somebody replays the event."""
@@ -170,19 +180,21 @@ class Service:
 
     async def _perform(self, message: wire.Perform) -> None:
         performed = await self._performer.perform(message.key, message.attempt)
-        if performed.outcome == "later":
-            again = wire.Perform(message.key, message.attempt + 1)
-            await self.world.queue.put([wire.dump(again)], delay=performed.wait)
+        if performed.outcome in {"later", "waits"}:
+            tries = message.attempt + (performed.outcome == "later")
+            # A storage queue hides a message for a week at the most: it comes early, and waits again.
+            delay = min(performed.wait, _LONGEST_DELAY)
+            await self.world.queue.put([wire.dump(wire.Perform(message.key, tries))], delay=delay)
         self._show(performed)
 
     def _show(self, performed: Performed) -> None:
         if performed.claim is not None:
             self._listener(Told(performed.outcome, performed.claim.event, performed))
 
-    async def _tell_about(self, claim: Claim, outcome: str, reason: str) -> None:
+    async def _tell_about(self, claim: Claim, outcome: str, reason: str, once: str) -> None:
         intent = claim.record.intent
         said = {"action": intent.action, "rule": intent.rule, "reason": reason}
-        await self._tell(claim.event, f"{intent.key}-{outcome}", said)
+        await self._tell(claim.event, once or f"{intent.key}-{outcome}", said, alone=not once)
 
     async def _refuse(self, message: wire.Unread) -> None:
         name = sha256(f"{message.bytes}{message.reason}".encode()).hexdigest()[:20]
@@ -195,9 +207,17 @@ class Service:
         await self._tell(record, f"refused-{about}-{hour}", {"reason": message.reason}, kind="EventRefused")
 
     async def _tell(
-        self, record: EventRecord, name: str, said: Mapping[str, object], *, kind: str = "ActionFailed"
+        self,
+        record: EventRecord,
+        name: str,
+        said: Mapping[str, object],
+        *,
+        kind: str = "ActionFailed",
+        alone: bool = True,
     ) -> None:
-        """Raises an event of our own, for the rules to tell a person. One about telling would never end: none is raised."""
+        """Raises an event of our own, for the rules to tell a person. One about telling would never end: none is raised.
+        `alone`: it is about this record, and not one for all that come under this name.
+        """
         about = record.event
         if about is not None and about.type in _TELLING:
             log.error("could not tell anybody", extra={"record": record.id, "reason": said.get("reason")})
@@ -211,7 +231,7 @@ class Service:
             raw_type=f"{OWN}{kind}",
             time=self.world.clock(),
             source=about.source if about else _SOURCE,
-            subject=about.subject if about else "",
+            subject=about.subject if about and alone else "",
             workspace=about.workspace if about else None,
             resource_group=about.resource_group if about else None,
             subscription=about.subscription if about else None,

@@ -17,6 +17,7 @@ from shared.actions import Fact, Language, Link, Note, Severity
 from shared.errors import PermanentError
 from shared.events import Event
 from shared.messages import formats
+from shared.messages.together import Together, plain
 from shared.record import Facts, Lookup, view
 
 _DEFAULTS: Final = {
@@ -36,6 +37,11 @@ _DEFAULTS: Final = {
     "ExpectedEventMissing": "expected-event-missing",
     "ActionFailed": "action-failed",
     "EventRefused": "event-refused",
+    "Digest": "digest",
+    "RuleSilent": "rule-silent",
+    "RulesChanged": "rules-changed",
+    "SilenceEnding": "silence-ending",
+    "SilenceLong": "silence-long",
 }
 _SEVERITIES: Final[dict[str, Severity]] = {"good": "good", "info": "info", "warning": "warning", "bad": "bad"}
 _LINKS: Final[dict[str, dict[Language, str]]] = {
@@ -49,6 +55,10 @@ _LINKS: Final[dict[str, dict[Language, str]]] = {
 _UNKNOWN: Final[dict[Lookup, dict[Language, tuple[str, str]]]] = {
     "metrics": {"en": ("Metrics", "could not be read"), "ja": ("メトリック", "取得できませんでした")},
     "job": {"en": ("Job details", "could not be read"), "ja": ("ジョブの詳細", "取得できませんでした")},
+}
+_HELD_BACK: Final[dict[Language, tuple[str, str]]] = {
+    "en": ("Held back", "{n} more of this kind since the last message"),
+    "ja": ("抑制", "前回の通知以降、同種 {n} 件を抑制"),
 }
 _METRICS: Final = 12
 _FACTS: Final = 30
@@ -117,8 +127,8 @@ class LinkLine(_Strict):
 
 
 class Template(_Strict):
-    """A message template, Jinja2 in its texts: `event`, `rule`, `links`, `now`, `language`, and the filters that
-    docs/actions.md lists.
+    """A message template, Jinja2 in its texts: `event`, `rule`, `links`, `now`, `language`, `collected` (where the message is
+    about several events), and the filters that docs/actions.md lists.
     """
 
     severity: Source = Field(default="info", description="good, info, warning or bad; may be a template.")
@@ -198,8 +208,12 @@ def render(
     rule: str = "",
     now: datetime | None = None,
     time_zone: str = "UTC",
+    collected: Together | None = None,
+    held_back: int = 0,
 ) -> Note:
-    """The message. Never raises for a template that fails: what it can't say is left out, and a line says so."""
+    """The message. Never raises for a template that fails: what it can't say is left out, and a line says so. `collected`:
+    the events that it is about, where they are several; `held_back`: of its kind, since the last one.
+    """
     template = template or builtin(default_for(event))
     ours = [Link(_LINKS[link.text][language] if link.text in _LINKS else link.text, link.url) for link in links]
     writer = _Writer(
@@ -211,12 +225,14 @@ def render(
             "now": now.isoformat() if now else None,
             "language": language,
             "time_zone": time_zone,
+            "collected": plain(collected),
         }
     )
     title = writer.line("title", template.title.of(language)) or f"{event.type} {event.subject}".strip()
     told = [_fact(writer, line, language) for line in template.facts]
     told += _readings(event, language) if template.readings else []
     told += [_unknown(name, facts, language) for name in sorted(needs(template))]
+    told += [_held_back(held_back, language)] if held_back else []
     severity = _SEVERITIES.get(writer.line("severity", template.severity), "info")
     text = writer.text("text", template.text.of(language))
     short = writer.line("short", template.short.of(language)) or title
@@ -263,6 +279,11 @@ def _readings(event: Event, language: Language) -> list[Fact | None]:
             name, _, rest = said.partition(": ")
             told.append(Fact(name, formats.short(rest, 300)) if rest else Fact(str(row.get("gate", "")), said[:300]))
     return told
+
+
+def _held_back(n: int, language: Language) -> Fact:
+    name, words = _HELD_BACK[language]
+    return Fact(name, words.format(n=n))
 
 
 def _unknown(lookup: Lookup, facts: Facts, language: Language) -> Fact | None:

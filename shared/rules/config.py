@@ -104,6 +104,26 @@ class Receiver(Channels):
         return self
 
 
+class Spend(_Strict):
+    """How much, at most. `cost` is in the unit of the pipelines' own `cost`."""
+
+    runs: Annotated[int, Field(ge=0)] | None = None
+    cost: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.runs is None and self.cost is None:
+            raise ValueError("a budget that limits nothing: expected runs, cost or both")
+        return self
+
+
+class Budget(_Strict):
+    """Days and months as in the time zone of `defaults`."""
+
+    day: Spend | None = None
+    month: Spend | None = None
+
+
 class Pipeline(_Strict):
     """A training pipeline that a rule can start with `retrain`. Texts may be templates."""
 
@@ -116,6 +136,23 @@ class Pipeline(_Strict):
     tags: dict[str, Input] = {}
     compute: str | None = None
     display_name: str | None = None
+    cooldown: Annotated[Seconds, between(60, 31 * 86_400)] | None = Field(
+        default=None, description="How long after a start none is started again."
+    )
+    concurrency: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Runs at the same time.")
+    cost: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Of one run, in a unit of your own.")
+    budget: Budget | None = Field(default=None, description="What its runs may come to.")
+
+    @model_validator(mode="after")
+    def _costed(self) -> Self:
+        limits = (self.budget.day, self.budget.month) if self.budget else ()
+        if self.cost is None and any(limit and limit.cost is not None for limit in limits):
+            raise ValueError("a budget of cost, and nobody says what a run costs: expected 'cost' beside it")
+        return self
+
+
+GUARDS: Final = frozenset({"cooldown", "concurrency", "cost", "budget"})
+"""Of a pipeline: what is said about its runs, and not to a run."""
 
 
 class Defaults(_Strict):
@@ -128,6 +165,9 @@ class Defaults(_Strict):
 
 class Limits(_Strict):
     attempts: int = Field(default=8, ge=1, le=20, description="Tries of one action before it counts as failed.")
+    depth: int = Field(
+        default=3, ge=1, le=20, description="Our own actions in a chain of causes, before it counts as a loop."
+    )
 
 
 class Config(_Strict):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 
@@ -20,10 +20,11 @@ from shared.rollout.policy import Policy
 from shared.rules.block import read_block
 from shared.rules.config import FILE, Config, read_config
 from shared.rules.match import Condition
-from shared.rules.plan import Rule, Rules
+from shared.rules.plan import Rule, Rules, Step, Throttling
 from shared.rules.policies import read_policy
 from shared.rules.report import Report
 from shared.rules.steps import MODEL, Known, read_steps
+from shared.rules.terms import read_fields, read_length, read_throttle
 from shared.rules.tree import Node, Place, nearest, read
 
 TELL: Final = "(tell)"
@@ -46,9 +47,19 @@ _OURS: Final = (
     "SilenceLong",
 )
 
+ARRIVED: Final = " (arrived)"
+MISSING: Final = " (missing)"
+_MISSED: Final = "ExpectedEventMissing"
+_HAS: Final = {
+    False: "a rule has a name, an event and something to do",
+    True: "a rule about what did not happen says 'expect' of which event, 'after' which other, 'within' what time, and what to 'do'",
+}
+
 _RULE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
-_KEYS: Final = ("name", "event", "match", "do", "stop", "enabled")
-_LATER: Final = {"when", "throttle", "active", "mute", "expect", "after", "within", "by"}
+_TIMED: Final = ("throttle", "active", "mute")
+_KEYS: Final = ("name", "event", "match", *_TIMED, "children", "do", "stop", "enabled")
+_ABSENCE_KEYS: Final = ("name", "expect", "after", "within", "by", "match", *_TIMED, "do", "enabled")
+_LATER: Final = {"when"}
 _SHORT: Final = {f"{AZURE_ML}{name}".casefold(): name for name in TYPES} | {
     f"{AZURE_ML}DatasetDriftDetected".casefold(): "DriftDetected",
     "datasetdriftdetected": "DriftDetected",
@@ -120,10 +131,11 @@ def load_texts(files: Mapping[str, str]) -> Loaded:
     problems += rules.problems
     rejected += rules.rejected
     told = _Told(rules.known, main[0])
-    # A `stop` may silence what people wrote, never a question that a rollout waits for.
+    # A `stop` may silence what people wrote, never a question that a rollout waits for, nor the arrival of what is awaited.
     in_force = [
         *(rule for policy in policies.values() for rule in told.of(policy)),
-        *rules.in_force,
+        *(rule for rule in rules.in_force if rule.name.endswith(ARRIVED)),
+        *(rule for rule in rules.in_force if not rule.name.endswith(ARRIVED)),
         *told.last(policies),
     ]
     return Loaded(
@@ -153,6 +165,14 @@ def _template(node: Node | None, report: Report) -> object:
         return None
     report.secrets(node)
     return report.model(messages.Template, node.plain(), node, lenient=frozenset())
+
+
+class _Timed(TypedDict):
+    """What a rule says about when and how often."""
+
+    throttle: Throttling | None
+    active: tuple[str, ...]
+    mute: tuple[str, ...]
 
 
 class _Told:
@@ -246,16 +266,19 @@ class _Rules:
         """The rule, if it is enabled."""
         if not report.mapping(node, "a rule"):
             return []
+        absence = "expect" in node.items
+        keys = _ABSENCE_KEYS if absence else _KEYS
         for key, at in node.keys.items():
             if key in _LATER:
                 report.say(at, f"this version does not support {key!r} yet: leave it out")
-            elif key not in _KEYS:
-                report.say(at, f"unknown key {key!r}{nearest(key, _KEYS)}")
-        later = "expect" in node.items
-        for key in ("name", "do") if later else ("name", "event", "do"):
+            elif key not in keys:
+                report.say(at, f"unknown key {key!r}{_hint(key, keys, absence=absence)}")
+        for key in ("name", "expect", "after", "within", "do") if absence else ("name", "event", "do"):
             if key not in node.items:
-                report.say(node.at, f"{key!r} is missing: a rule has a name, an event and something to do")
+                report.say(node.at, f"{key!r} is missing: {_HAS[absence]}")
         items = node.items
+        if absence:
+            return self._absence(node, report)
         rule = Rule(
             name=self._name(items["name"], report) if "name" in items else "",
             file=report.file,
@@ -265,9 +288,69 @@ class _Rules:
             conditions=read_block(items["match"], report) if "match" in items else (),
             steps=read_steps(items["do"], self.known, report) if "do" in items else (),
             stop=report.truth(items.get("stop"), "stop", default=False),
+            together=_together(items.get("children"), report),
+            **self._timed(items, report),
         )
         _promotes(items.get("do"), rule, report)
         return [rule] if report.truth(items.get("enabled"), "enabled", default=True) else []
+
+    def _timed(self, items: Mapping[str, Node], report: Report) -> _Timed:
+        return {
+            "throttle": read_throttle(items["throttle"], report) if "throttle" in items else None,
+            "active": self._calendars(items.get("active"), report),
+            "mute": self._calendars(items.get("mute"), report),
+        }
+
+    def _calendars(self, node: Node | None, report: Report) -> tuple[str, ...]:
+        """One name, or a list of them."""
+        if node is None:
+            return ()
+        entries = report.entries(node, "calendars") if isinstance(node.value, list) else [node]
+        names = []
+        for entry in entries:
+            name = report.text(entry, "the name of a calendar")
+            if name is not None and name not in self.known.config.calendars:
+                report.say(entry.at, self.known.missing("calendars", "calendar", name))
+            names += [name] if name else []
+        return tuple(names)
+
+    def _absence(self, node: Node, report: Report) -> list[Rule]:
+        """A rule about what did not happen, as it is decided: what opens it, what meets it, and what is done if nothing does."""
+        items = node.items
+        name = self._name(items["name"], report) if "name" in items else ""
+        awaited, narrowed = _awaited(items["expect"], report)
+        openings = _events(items["after"], report) if "after" in items else ()
+        within = read_length(items["within"], "within", report) if "within" in items else 0.0
+        keys = read_fields(items["by"], report) if "by" in items else ()
+        for path, at in zip(keys, [entry.at for entry in items["by"].list] if keys else (), strict=False):
+            if path.lookup is not None:
+                report.say(at, f"{path.name!r} is looked up: 'by' takes what the events say themselves")
+        steps = read_steps(items["do"], self.known, report) if "do" in items else ()
+        timed = self._timed(items, report)
+        missing = read_block(_node(report.file, {"data.rule": f"= {name}"}), Report(report.file))
+        params: dict[str, object] = {
+            "rule": name,
+            "expected": list(awaited),
+            "within": within,
+            "by": [path.name for path in keys],
+        }
+        here = Rule(name, report.file, node.at.line, node.at.column, openings, (), (), keys=keys)
+        conditions = read_block(items["match"], report) if "match" in items else ()
+        parts = [
+            replace(here, conditions=conditions, steps=(Step("expect", params, after=within),)),
+            replace(
+                here,
+                name=f"{name}{ARRIVED}",
+                events=awaited,
+                conditions=narrowed,
+                steps=(Step("arrived", {"rule": name}),),
+                numbers=(0,),
+            ),
+            replace(
+                here, name=f"{name}{MISSING}", events=(_MISSED,), conditions=missing, steps=steps, keys=(), **timed
+            ),
+        ]
+        return parts if report.truth(items.get("enabled"), "enabled", default=True) else []
 
     def _parts(self, rule: Rule) -> list[Rule]:
         """The rule as it is decided: a registered model is promoted when it is a candidate of the policy too; the other steps
@@ -299,6 +382,36 @@ class _Rules:
         if first != here:
             report.say(node.at, f"rule name {name!r} is taken: it stands in {first} already")
         return name
+
+
+def _awaited(node: Node, report: Report) -> tuple[tuple[str, ...], tuple[Condition, ...]]:
+    """What `expect` waits for: event types, or `{event: …, match: …}`."""
+    if not isinstance(node.value, dict):
+        return _events(node, report), ()
+    for key, at in node.keys.items():
+        if key not in {"event", "match"}:
+            report.say(at, f"unknown key {key!r}{nearest(key, ['event', 'match'])}")
+    if "event" not in node.items:
+        report.say(node.at, "'event' is missing: expected the type that is waited for")
+    events = _events(node.items["event"], report) if "event" in node.items else ()
+    return events, read_block(node.items["match"], report) if "match" in node.items else ()
+
+
+def _hint(key: str, keys: Sequence[str], *, absence: bool) -> str:
+    if absence and key in _KEYS:
+        return ": a rule with 'expect' has none"
+    if key in {"within", "by", "after"} and not absence:
+        return ": it belongs to a rule with 'expect', or under 'throttle'"
+    return nearest(key, keys)
+
+
+def _together(node: Node | None, report: Report) -> bool:
+    """Whether the children of one run make one message."""
+    if node is None or node.value == "together":
+        return True
+    if node.value != "each":
+        report.say(node.at, f"children: expected 'together' or 'each', found {node.kind}")
+    return False
 
 
 def _promotes(node: Node | None, rule: Rule, report: Report) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from shared.actions import Action, Channel, Params
 from shared.rollout.policy import Policy
-from shared.rules.config import Channels, Config, Pipeline, Receiver, check_templates
+from shared.rules.config import GUARDS, Channels, Config, Pipeline, Receiver, check_templates
 from shared.rules.plan import Step
 from shared.rules.report import Report, has_template
 from shared.rules.tree import Node, nearest
@@ -17,6 +17,8 @@ MODEL: Final = {"model": "{{ event.model.name }}", "version": "{{ event.model.ve
 
 _CHANNELS: Final = {"teams": "url", "email": "to", "sms": "to"}
 """The actions that `notify` stands for, and where each takes its address."""
+
+_BESIDE_RETRAIN: Final = set(Pipeline.model_fields) - {"source", *GUARDS}
 
 _ANY: Final[Mapping[str, Mapping[str, object]]] = {
     "teams": {"url": "${ON_CALL}"},
@@ -65,7 +67,7 @@ def _step(node: Node, known: Known, report: Report) -> list[Step]:
         report.say(node.keys[named[1]], f"{len(named)} actions in one step, {said}: write a step ('- ') for each")
         return []
     if not named:
-        options = {"template", "language", *MODEL, *Pipeline.model_fields}
+        options = {"template", "language", *MODEL, *_BESIDE_RETRAIN}
         wrong = next((key for key in node.items if key not in options), next(iter(node.items), ""))
         at = node.keys.get(wrong, node.at)
         report.say(at, f"unknown action {wrong!r}{nearest(wrong, verbs)}" if wrong else "an empty step: name an action")
@@ -163,16 +165,16 @@ def address_of(config: Config, schedule: str, channel: str, now: datetime) -> tu
 
 
 def _retrain(node: Node, known: Known, report: Report) -> list[Step]:
-    _options("retrain", set(Pipeline.model_fields) - {"source"}, node, report)
+    _options("retrain", _BESIDE_RETRAIN, node, report)
     name = report.text(node.items["retrain"], "the name of a pipeline")
     pipeline = known.config.pipelines.get(name) if name else None
     if pipeline is None:
         if name:
             report.say(node.items["retrain"].at, known.missing("pipelines", "pipeline", name))
         return []
-    params: dict[str, object] = pipeline.model_dump(exclude_none=True, exclude_defaults=True)
+    params: dict[str, object] = pipeline.model_dump(exclude_none=True, exclude_defaults=True, exclude=set(GUARDS))
     for key, value in node.items.items():
-        if key in Pipeline.model_fields and key != "source":
+        if key in _BESIDE_RETRAIN:
             below, plain = params.get(key), value.plain()
             params[key] = below | plain if isinstance(below, dict) and isinstance(plain, dict) else plain
     if "workspace" in params:
