@@ -15,7 +15,8 @@ defaults: {time_zone: Asia/Tokyo}
 receivers:
   sato: {sms: "+818012345678"}
   suzuki: {sms: "+818087654321"}
-  platform-oncall: {sms: "+818011111111"}
+  platform-oncall:
+    {sms: "+818011111111", escalate: [{after: 10m, on_call: fraud-rota}, {after: 1h, notify: sato}]}
 calendars:
   business-hours: {days: [mon, tue, wed, thu, fri], from: "09:00", to: "18:00", except: [holidays-jp]}
   nights: {from: "22:00", to: "07:00", time_zone: Europe/Berlin}
@@ -87,7 +88,7 @@ def test_a_schedule_knows_its_calendar_and_who_comes_otherwise():
 def test_one_mistake_leaves_the_others_and_is_said_once_whoever_builds_on_it():
     text = MAIN.replace('from: "22:00"', "from: 22").replace("during: business-hours", "during: either")
     loaded = load_texts({"switchyard.yaml": text})
-    assert [problem.line for problem in loaded.problems] == [8]
+    assert [problem.line for problem in loaded.problems] == [9]
     assert {"business-hours", "month-end", "holidays-jp", "shifts"} == loaded.config.calendars.keys()
     assert loaded.config.rotas.keys() == {"platform"}
 
@@ -99,7 +100,7 @@ def test_mistakes_of_several_entries_are_said_together():
         .replace("months: [3, 9]", "months: 0")
     )
     loaded = load_texts({"switchyard.yaml": text})
-    assert [problem.line for problem in loaded.problems] == [9, 13, 20]
+    assert [problem.line for problem in loaded.problems] == [10, 14, 21]
 
 
 @pytest.mark.parametrize("days", ["mon-fri", "[mon, tue, wed, thu, fri]", "[mon-wed, thu, fri]", "[fri, mon-thu]"])
