@@ -41,6 +41,9 @@ _MARKS: Final = {
     "refused": "[red]✗[/]",
     "failed": "[red]✗[/]",
     "held": "[yellow]■[/]",
+    "waits": "[dim]◷[/]",
+    "suppressed": "[dim]∅[/]",
+    "collected": "[dim]≡[/]",
 }
 _SAID: Final[dict[Verb, str]] = {
     "approve": "approved",
