@@ -104,12 +104,7 @@ class Calendar:
     without: tuple["Calendar", ...] = ()
 
     def covers(self, moment: datetime) -> bool:
-        if any(one.covers(moment) for one in self.without):
-            return False
-        if self.any_of:
-            return any(one.covers(moment) for one in self.any_of)
-        there = moment.astimezone(ZoneInfo(self.zone))
-        return any(within(one.start, one.end, there, partial(self._on, one)) for one in self.spans)
+        return self._shows(moment) and not any(one.covers(moment) for one in self.without)
 
     def next_change(self, moment: datetime) -> datetime | None:
         """The first moment after this one at which it begins or ends; None if that is more than ten years away."""
@@ -132,6 +127,13 @@ class Calendar:
                     return True
                 at = min(one._mark(at) for one in parts)  # noqa: SLF001 (its own kind)
         return False
+
+    def _shows(self, moment: datetime) -> bool:
+        """Of its own times, or of those that it is made of."""
+        if self.any_of:
+            return any(one.covers(moment) for one in self.any_of)
+        there = moment.astimezone(ZoneInfo(self.zone))
+        return any(within(one.start, one.end, there, partial(self._on, one)) for one in self.spans)
 
     def _on(self, span: Span, day: date) -> bool:
         if span.days and day.weekday() not in span.days:
