@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -683,8 +683,9 @@ def test_both_languages_say_everything_with_the_same_values():
 
 def test_every_word_that_the_pages_use_is_there():
     outcomes = get_type_hints(Attempt)["outcome"]
-    for language in ("en", "ja"):
-        assert all(Words(language)(f"attempt.{outcome}") for outcome in get_args(outcomes))
+    spoken: Literal["en", "ja"]
+    for spoken in ("en", "ja"):
+        assert all(Words(spoken)(f"attempt.{outcome}") for outcome in get_args(outcomes))
     for status in get_args(IntentStatus.__value__):
         for language in ("en", "ja"):
             say = Words(language)
