@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from shared.events import Blob, Drift, Endpoint, Event, Model, Run
 from shared.record import Checked, Facts, Job
-from shared.rules.change import Change, apply, put
+from shared.rules.change import NECESSARY, Change, apply, put
 from shared.rules.load import load_texts
 from shared.rules.match import NO, UNKNOWN, YES, Judge, Line
 from shared.rules.near import nearest_change
@@ -166,6 +166,27 @@ UNTOLD = replace(EVENT, run=Run("run-1"))
 )
 def test_what_nobody_knows_is_a_change_to_what_was_looked_up(match, facts, changes):
     assert told(match, UNTOLD, facts) == changes
+
+
+BARE = Event("e", "RunCompleted", EVENT.time, "/s")
+
+
+@pytest.mark.parametrize(
+    ("match", "facts", "changes"),
+    [
+        ("{run.id: present, not: {run.is_child: true}}", Facts(), {"run.is_child": False}),
+        (
+            "{run.parent: absent, not: {run.is_child: absent}}",
+            Facts(job=Job(is_child=True, parent="p")),
+            {"run.parent": None, "run.is_child": False},
+        ),
+        ("{metrics.auc: '>= 0.9'}", Facts(), {"metrics.auc": 0.9}),
+        ("{run.id: present, metrics.auc: absent}", Facts(), {"run.id": "some", "metrics.auc": None}),
+        ("{endpoint.name: present, endpoint.models: absent}", Facts(), {"endpoint.name": "some"}),
+    ],
+)
+def test_an_event_without_a_run_is_given_one_where_the_rule_asks(match, facts, changes):
+    assert told(match, BARE, facts) == changes
 
 
 def test_where_the_payload_speaks_of_the_family_it_goes_before_the_job():
@@ -350,6 +371,7 @@ def changed(pairs, event, facts):
     """As `put` does it one by one, in any order; None where the order matters or a part is both made and unmade."""
     found = None
     for row in (pairs, pairs[::-1]):
+        row = sorted(row, key=lambda pair: (pair[0] not in NECESSARY, pair[1] is None))  # noqa: PLW2901
         after = (event, facts)
         for field, value in row:
             after = put(field, value, *after)

@@ -49,6 +49,8 @@ NEEDED: Final = {
 }
 """Without one of these there is no such part."""
 
+NECESSARY: Final = frozenset(name for names in NEEDED.values() for name in names)
+
 _LISTS: Final = {"endpoint.models", "drift.features"}
 _ALWAYS: Final = {"id", "type", "source", "subject"}
 
@@ -57,7 +59,8 @@ def apply(changes: Iterable[Change], event: Event, facts: Facts) -> tuple[Event,
     """The event and the facts with these changes: a field of a part that is not there makes the part, one that a lookup
     has to tell makes the lookup's answer. The payload as it came stays, but for `data.` fields.
     """
-    for one in changes:
+    # A part stands before what is told of it, and what is told before what is not.
+    for one in sorted(changes, key=lambda one: (one.field not in NECESSARY, one.after is None)):
         assert one.kind != "text", f"{one.field}: there is no example of a text that fits {one.asks}"
         event, facts = put(one.field, one.after, event, facts)
     return event, facts
@@ -96,14 +99,17 @@ def _told(facts: Facts, job: Job) -> Facts:
 
 def _part(event: Event, head: str, field: str, value: object) -> Struct | None:
     name = f"{head}.{field}"
-    if value is None and name in NEEDED.get(head, ()):
+    there: Struct | None = getattr(event, head)
+    if value is None and (there is None or name in NEEDED.get(head, ())):
         return None
-    part: Struct = getattr(event, head) or _PARTS[head]()
+    part = there or _PARTS[head]()
     return replace(part, **{field: value or () if name in _LISTS else value})
 
 
 def _family(field: str, value: object, event: Event, facts: Facts) -> tuple[Event, Facts]:
     """As `run_of` has it: where the payload says whether it is a child it says all, else the job does."""
+    if event.run is None and value is None:
+        return event, facts
     run, job = event.run or Run(FILLER), facts.job or Job()
     silent = field == "is_child" and value is None
     if run.is_child is not None and not silent:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from shared.events import Event
 from shared.record import Facts
-from shared.rules.change import FILLER, NEEDED, Change, apply, put
+from shared.rules.change import FILLER, NECESSARY, NEEDED, Change, apply, put
 from shared.rules.match import YES, Block, Condition, Line
 from shared.rules.paths import Gap, Path, find
 from shared.rules.plan import Rule, judged
@@ -115,20 +115,25 @@ def _surroundings(event: Event, facts: Facts, fields: Sequence[str]) -> list[tup
     family = [name for name in fields if name in {"run.is_child", "run.parent"}]
     job = [name for name in fields if name.startswith("job.")] or family
     metrics = [name for name in fields if name.startswith("metrics.")]
-    tokens: list[_Token] = []
+    tokens: list[list[_Token]] = []
     for part, needed in NEEDED.items():
         there = getattr(event, part) is not None
         named = any(name.startswith(f"{part}.") for name in fields)
         asks = there and part in {"run", "model"} and (job or metrics)  # without it there is nothing to look up
         if named or asks:
             name = next((name for name in needed if name in fields), needed[0])
-            tokens.append((name, None if there else FILLER))
+            tokens.append([(name, None if there else FILLER)])
+            if part == "run" and not there:  # a word about its family makes the run, and the job that says it
+                tokens[-1] += [(name, value) for name, value in _FAMILY if name in family]
     if "run.is_child" in fields and event.run is not None and event.run.is_child is not None:
-        tokens.append(("run.is_child", None))
-    tokens += [(metrics[0], None)] if metrics and facts.metrics is None else []
-    tokens += [(job[0], None)] if job and facts.job is None else []
-    chosen = product(*(((), (token,)) for token in tokens))
-    return sorted((tuple(token for one in row for token in one) for row in chosen), key=len)
+        tokens.append([("run.is_child", None)])
+    tokens += [[(metrics[0], None)]] if metrics and facts.metrics is None else []
+    tokens += [[(job[0], None)]] if job and facts.job is None else []
+    chosen = product(*([None, *options] for options in tokens))
+    return sorted((tuple(token for token in row if token) for row in chosen), key=len)
+
+
+_FAMILY: Final[tuple[_Token, ...]] = (("run.is_child", False), ("run.is_child", True), ("run.parent", FILLER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +156,7 @@ class _Ground:
     @property
     def least(self) -> int:
         """Changes that no field's own makes needless."""
-        return sum(value is None and name in _NEEDED for name, value in self.tokens)
-
-
-_NEEDED: Final = frozenset(name for names in NEEDED.values() for name in names)
+        return sum(value is None and name in NECESSARY for name, value in self.tokens)
 
 
 def _rank(size: int, names: Iterable[str], choices: dict[str, Choice], *, matches: bool) -> tuple[float, ...]:
@@ -219,7 +221,7 @@ class _Search:
             return None  # until the lookup has answered
         part = path.name.partition(".")[0]
         fixed = part in NEEDED and getattr(ground.event, part) is None
-        return choose(asked, value, self.rule.events, fixed=fixed, needed=path.name in _NEEDED)
+        return choose(asked, value, self.rule.events, fixed=fixed, needed=path.name in NECESSARY)
 
     def _arrive(self, ground: _Ground, asked: dict[str, tuple[Asked, ...]]) -> None:
         """Everything is settled: what has to change for it, and is that less than what was found before?"""
@@ -244,7 +246,10 @@ class _Search:
             self.best = _Found(tuple(ordered), matches, no_example, rank)
 
     def _changes(self, tokens: tuple[_Token, ...], choices: dict[str, Choice]) -> dict[str, Change]:
-        made = {name: Choice("missing" if value is None else "any", value, invented=9) for name, value in tokens}
+        made = {
+            name: Choice("missing" if value is None else "any" if value == FILLER else "value", value, invented=9)
+            for name, value in tokens
+        }
         return {name: self._change(name, choice) for name, choice in (made | choices).items()}
 
     def _change(self, name: str, choice: Choice) -> Change:
