@@ -347,8 +347,12 @@ class _Reader:
 
     def membership(self, part: Part, scope: _Scope) -> str:
         left, right = part.parts
-        self.kind(left, scope)
-        kind = self.kind(right, scope)
+        asked, kind = self.kind(left, scope), self.kind(right, scope)
+        if kind == "map" and asked in {"number", "truth"}:
+            self._say(
+                left,
+                f"'in' looks for a name in {spelled(right)}, and {spelled(left)} is {_SPOKEN[asked]}: names are text",
+            )
         if kind in {"text", "number", "truth"}:
             self._say(right, f"'in' looks into a list or a table, and {spelled(right)} is {_SPOKEN[kind]}")
         if right.shape == "list":
@@ -621,10 +625,10 @@ def _executing(program: Any, patterns: Mapping[str, Any]) -> Callable[[Mapping[s
 
     import cel
 
-    def matches(text: object, pattern: str) -> bool:
-        """In place of the library's own, which compiles the expression anew for each text."""
+    def matches(text: object, pattern: str) -> bool | None:
+        """In place of the library's own, which compiles the expression anew for each text. What is no text gives null: no match."""
         if not isinstance(text, str):
-            raise TypeError("matches() of what is not text")
+            return None
         return patterns[pattern](text) is not None
 
     functions = {_MATCHES: matches}
