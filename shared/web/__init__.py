@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import PermanentError, TemporaryError
 from shared.record import EventRecord
-from shared.web import api, asked, console, rollouts
+from shared.web import api, asked, console, kept, rollouts
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
 
@@ -86,6 +86,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
             Route("/", events_page),
             Route("/events/{id:path}/replay", replay_form, methods=["POST"]),
             Route("/events/{id:path}", event_page),
+            *kept.routes(desk),
             *rollouts.routes(desk),
             Route("/static/{name}", _static),
         ],
