@@ -69,7 +69,7 @@ def explain(rules: Rules, event: Event, facts: Facts = _NOTHING, *, changes: int
             continue
         verdict = verdicts.get(rule.name)
         intents = tuple(one for one in decision.intents if one.rule == rule.name)
-        outcome: Outcome = verdict.outcome if verdict else "missed"
+        outcome: Outcome = verdict.outcome if verdict and verdict.outcome != "error" else "missed"
         by = verdict.by if verdict else ""
         lines, needs = _lines(rule, event, facts)
         told = Explanation(rule.name, rule.file, rule.line, outcome, rule.events, lines, intents, by, needs)

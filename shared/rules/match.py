@@ -26,6 +26,9 @@ JOB: Final[Code] = 8
 WAITING: Final[Code] = METRICS | JOB
 """Bits: what a judgement waits for. UNKNOWN stands alone; where something is waited for it is left out."""
 
+ERROR: Final[Code] = 16
+"""Of a `when` alone: it went wrong, which is no match, and goes on record."""
+
 type Judge = Callable[[Event, Facts], Code]
 type Holds = Callable[[object], bool]
 type Wants = Literal["any", "number", "text", "truth"]
@@ -302,7 +305,24 @@ class Block:
         return Checked(self.kind, self.text, present=True, held=code == YES, note=said)
 
 
-type Condition = Line | Block
+@dataclass(frozen=True, slots=True)
+class When:
+    """An expression in CEL (see rules/cel.py). `fields`: those it names; `hints`: what may be meant otherwise."""
+
+    text: str
+    line: int
+    column: int
+    judge: Judge
+    checked: Callable[[Event, Facts], Checked]
+    file: str
+    fields: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+    def check(self, event: Event, facts: Facts) -> Checked:
+        return self.checked(event, facts)
+
+
+type Condition = Line | Block | When
 
 
 def line(path: Path, test: Test, at: tuple[int, int], file: str) -> Line:
