@@ -1,4 +1,4 @@
-"""Schedules: retention, silences, and the registry's word on what is live."""
+"""Schedules: retention, silences, the archive, the configuration, and the registry's word on what is live."""
 
 import azure.functions as func
 
@@ -26,3 +26,18 @@ async def on_silences(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the bi
 async def on_registry(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
     """A version that a person rejected in the registry goes, and the last approved one comes back."""
     await host.service().conductor.watch()
+
+
+@bp.function_name("on_configuration")
+@bp.timer_trigger(arg_name="timer", schedule="30 * * * * *", run_on_startup=False)
+async def on_configuration(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """An edit is taken up also while nothing arrives."""
+    await host.service().refresh()
+
+
+@bp.function_name("on_archive")
+@bp.timer_trigger(arg_name="timer", schedule="45 */5 * * * *", run_on_startup=False)
+async def on_archive(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """What came goes to the archive, which outlives the records."""
+    service = host.service()
+    await service.archive(service.world.clock())

@@ -384,9 +384,11 @@ class Performer:
         return together(members, go.total, metric, lower=lower)
 
     def _template(self, intent: Intent, event: Event, collected: Together | None) -> messages.Template:
-        name = str(intent.params.get("template") or "") or ("collected" if collected else messages.default_for(event))
+        name = str(intent.params.get("template") or "") or messages.default_for(event)
         own = self.loaded.templates.get(name)
-        return own if isinstance(own, messages.Template) else messages.builtin(name)
+        found = own if isinstance(own, messages.Template) else messages.builtin(name)
+        # One that knows only of a single event would tell of the first.
+        return messages.builtin("collected") if collected and not messages.of_several(found) else found
 
     async def _decorate(
         self, record: EventRecord, event: Event, facts: Facts, wanted: Sequence[Lookup], attempt: int

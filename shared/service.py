@@ -1,11 +1,12 @@
 """The service: what arrives on the queue is decided or done. The one object that both hosts build and drive."""
 
+import asyncio
 import base64
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -13,21 +14,30 @@ from typing import Final
 
 import msgspec
 
-from shared import book, guards, wire
+from shared import archive, book, guards, versions, wire
 from shared.answers import answered
 from shared.conduct import Conductor, OnStep
-from shared.errors import PermanentError, TemporaryError
+from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import OWN, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
 from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
-from shared.rules.plan import plan
+from shared.rules.plan import Rules, plan
 from shared.rules.silences import Notice, due_notices, in_words, resolved_by
 from shared.settings import Settings, read_folder
+from shared.versions import Version
 from shared.world import Claim, World
 
 log: Final = logging.getLogger("switchyard")
+
+LOOK_EVERY: Final = 15.0
+"""Seconds after which a process looks again whether the configuration has changed."""
+
+UNREAD: Final = replace(
+    load_texts({}),
+    problems=(Problem("switchyard.yaml", 1, 1, "the configuration could not be read yet: the log says why"),),
+)
 
 KEEP_DAYS: Final = 30
 KEEP_EVENTS: Final = 200_000
@@ -56,6 +66,11 @@ class Told:
 
 type Listener = Callable[[Told], None]
 
+type OnChange = Callable[[Loaded, Loaded], Awaitable[None]]
+"""Hears what was in force before, and what is now. After a restart that is what was edited meanwhile; it may be told twice of the
+same edit, by two processes.
+"""
+
 
 def _silent(_: Told) -> None:
     return None
@@ -66,30 +81,97 @@ class Service:
         self,
         world: World,
         settings: Settings,
-        loaded: Loaded,
+        loaded: Loaded | None = None,
         *,
         listener: Listener = _silent,
         on_step: OnStep | None = None,
+        look_every: float = LOOK_EVERY,
     ) -> None:
+        """Without `loaded` it begins with its first look at the configuration."""
         self.world = world
         self.settings = settings
-        self.loaded = loaded
+        self.loaded = UNREAD if loaded is None else loaded
         self.inbox = False
+        self.on_change: list[OnChange] = []
         self._listener = listener
         self.conductor = Conductor(world, on_step)
         self._muted: tuple[datetime, Sequence[Silence]] | None = None
+        self._look_every = timedelta(seconds=look_every)
+        self._looked: datetime | None = None
+        self._looking = asyncio.Lock()
+        self._texts: Mapping[str, str] | None = None  # read, and not taken up yet
+        self._version: Version | None = None
 
     @classmethod
     def of(
-        cls, world: World, settings: Settings, *, listener: Listener = _silent, on_step: OnStep | None = None
+        cls,
+        world: World,
+        settings: Settings,
+        *,
+        listener: Listener = _silent,
+        on_step: OnStep | None = None,
+        look_every: float = LOOK_EVERY,
     ) -> "Service":
-        return cls(world, settings, load_texts(read_folder(Path(settings.config))), listener=listener, on_step=on_step)
+        loaded = None if settings.container else load_texts(read_folder(Path(settings.config)))
+        return cls(world, settings, loaded, listener=listener, on_step=on_step, look_every=look_every)
+
+    async def refresh(self) -> bool:
+        """Takes up what changed in the configuration, looked for every `look_every` seconds at most: all of it in one moment. Whether
+        there is a configuration to work by.
+        """
+        if self._due() and not (
+            self._looking.locked() and self.loaded is not UNREAD
+        ):  # the others go on by what is in force
+            async with self._looking:
+                if self._due():
+                    self._looked = self.world.clock()
+                    await self._look()
+        return self.loaded is not UNREAD
+
+    def _due(self) -> bool:
+        return self._looked is None or abs(self.world.clock() - self._looked) >= self._look_every
+
+    async def _look(self) -> None:
+        try:
+            texts = await self.world.documents.changed()
+            self._texts = self._texts if texts is None else texts
+            if self._texts is not None:
+                await self._take_up(self._texts)
+                self._texts = None
+        except (TemporaryError, PermanentError) as error:
+            log.warning("the configuration can't be read: what is in force stays", extra={"reason": str(error)})
+
+    async def _take_up(self, texts: Mapping[str, str]) -> None:
+        shelf, old = self.world.shelf, self.loaded
+        before, good = self._version, old.good
+        if before is None and (before := await versions.newest(shelf)) is not None:
+            good = await versions.texts(shelf, before)  # of the last process: what was edited since is news
+            old = await asyncio.to_thread(load_texts, good)
+        new = old if texts == old.good else await asyncio.to_thread(load_texts, texts, good)
+        now = versions.of(new, self.world.clock())
+        if not now.same(before):
+            now = await versions.keep(shelf, now, new.good, before)
+        self.loaded, self._version = new, now
+        if before is not None and not now.same(before):
+            await self._tell_change(old, new)
+
+    async def _tell_change(self, old: Loaded, new: Loaded) -> None:
+        said = {"config": new.version, "before": old.version, "rejected": new.rejected_files, "kept": new.kept}
+        log.info("the configuration has changed", extra=said)
+        for hear in self.on_change:
+            try:
+                await hear(old, new)
+            except Exception:  # it is in force whoever can't be told
+                log.exception("nobody could be told that the configuration has changed")
 
     async def on_message(self, text: str | bytes) -> None:
         """One message off the queue. When this returns it is dealt with for good, or on the queue again for later; raises
         only what is a bug, or storage that refuses: then the host gives the message again.
         """
         try:
+            if not await self.refresh():
+                await self._again(text, wait(0, None))
+                return
             message = await self._whole(text)
             if message is not None:
                 await self._deal_with(message)
@@ -126,6 +208,7 @@ class Service:
         decision = plan(self.loaded.rules, event)
         status: EventStatus = "deciding" if decision.needs else "decided"
         record = EventRecord(event.record, message.received, status, event, decision)
+        await archive.note_late(self.world, record, self.world.clock())
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
         if taken != "again":
@@ -166,17 +249,10 @@ class Service:
             except TemporaryError as error:
                 await self._decide_later(message, record, error)
                 return
-            fresh = self._merged(fresh, plan(rules, event, facts, only=undecided), undecided)
+            fresh = _merged(rules, fresh, plan(rules, event, facts, only=undecided), undecided)
         await store.decide(record.id, fresh, facts, fresh.intents)
         told = msgspec.structs.replace(record, decision=fresh, facts=facts, status="decided")
         self._listener(Told("decided", told))
-
-    def _merged(self, old: Decision, new: Decision, undecided: frozenset[str]) -> Decision:
-        """The first decision, with the verdicts of the rules that had to wait, in the order of the rules."""
-        places = {rule.name: n for n, rule in enumerate(self.loaded.rules.rules)}
-        kept = [verdict for verdict in old.verdicts if verdict.rule not in undecided]
-        verdicts = sorted([*kept, *new.verdicts], key=lambda verdict: places.get(verdict.rule, -1))
-        return Decision(new.config, new.considered, tuple(verdicts), old.intents + new.intents, new.needs)
 
     async def _decide_later(self, message: wire.Decide, record: EventRecord, error: TemporaryError) -> None:
         limit = self.loaded.config.limits.attempts
@@ -344,8 +420,22 @@ class Service:
         )
         await self.world.queue.put(wire.pack(wire.Arrived(event, now)))
 
+    async def archive(self, now: datetime) -> int:
+        """Copies what came since the last time to the archive; how many events."""
+        return await archive.copy(self.world, now, now - timedelta(days=KEEP_DAYS))
+
     async def prune(self, now: datetime) -> int:
+        await self.refresh()
+        await self.world.archive.prune((now - timedelta(days=self.loaded.config.limits.archive_days)).date())
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)
+
+
+def _merged(rules: Rules, old: Decision, new: Decision, undecided: frozenset[str]) -> Decision:
+    """The first decision, with the verdicts of the rules that had to wait, in the order of the rules."""
+    places = {rule.name: n for n, rule in enumerate(rules.rules)}
+    kept = [verdict for verdict in old.verdicts if verdict.rule not in undecided]
+    verdicts = sorted([*kept, *new.verdicts], key=lambda verdict: places.get(verdict.rule, -1))
+    return Decision(new.config, new.considered, tuple(verdicts), old.intents + new.intents, new.needs)
 
 
 def readable(raw: bytes) -> Event:

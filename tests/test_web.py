@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -21,7 +21,19 @@ from hypothesis import strategies as st
 
 from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import Event, Run, parse
-from shared.record import Attempt, Checked, Decision, EventRecord, Facts, Intent, IntentRecord, Job, Result, Verdict
+from shared.record import (
+    Attempt,
+    Checked,
+    Decision,
+    EventRecord,
+    Facts,
+    Intent,
+    IntentRecord,
+    IntentStatus,
+    Job,
+    Result,
+    Verdict,
+)
 from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import plan
@@ -670,7 +682,10 @@ def test_both_languages_say_everything_with_the_same_values():
 
 
 def test_every_word_that_the_pages_use_is_there():
-    for status in ("waiting", "running", "retrying", "done", "refused", "failed", "held"):
+    outcomes = get_type_hints(Attempt)["outcome"]
+    for language in ("en", "ja"):
+        assert all(Words(language)(f"attempt.{outcome}") for outcome in get_args(outcomes))
+    for status in get_args(IntentStatus.__value__):
         for language in ("en", "ja"):
             say = Words(language)
             assert say(f"status.{status}")

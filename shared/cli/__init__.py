@@ -114,8 +114,14 @@ def _events(parser: argparse.ArgumentParser) -> None:
     acknowledge.add_argument("--reason", default="", metavar="TEXT", help="a comment, for the record")
     for verb in (show, replay, acknowledge):
         verb.add_argument("id", metavar="ID", help="of the record, or of the event")
-    for name, verb in {"list": listing, "show": show, "replay": replay, "acknowledge": acknowledge}.items():
-        _remote(verb, "events", name)
+    export = verbs.add_parser("export", help="the archive of events as JSON lines, for `switchyard impact`")
+    export.add_argument(
+        "--since", default="7d", metavar="WHEN", help="an RFC 3339 time, or how long ago, such as 12h or 30d (7d)"
+    )
+    export.add_argument("--until", metavar="WHEN", help="likewise (now)")
+    named = {"list": listing, "show": show, "replay": replay, "acknowledge": acknowledge, "export": export}
+    for name, verb in named.items():
+        _remote(verb, "events", name, json=name != "export")
 
 
 def _rollouts(parser: argparse.ArgumentParser) -> None:
@@ -186,10 +192,11 @@ def _freezes(parser: argparse.ArgumentParser) -> None:
         _remote(verb, "freezes", name)
 
 
-def _remote(parser: argparse.ArgumentParser, module: str, verb: str) -> None:
+def _remote(parser: argparse.ArgumentParser, module: str, verb: str, *, json: bool = True) -> None:
     parser.set_defaults(module=module, verb=verb)
     parser.add_argument("--url", default=LOCAL, help=f"of the service ({LOCAL})")
-    _json(parser)
+    if json:
+        _json(parser)
 
 
 def _user() -> str:

@@ -1,20 +1,23 @@
 """`switchyard events`: what a running service has on record."""
 
 import json
+import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
-from shared.cli.given import LOCAL
-from shared.cli.remote import ask, print_json, print_lines, print_table, second
+from shared.cli.given import LOCAL, FailedError
+from shared.cli.remote import ask, lines, print_json, print_lines, print_table, second
+from shared.rollout.hours import seconds
 
 _MARKS: Final = {True: "✓", False: "✕"}
 
 
 def run(arguments: Namespace) -> int:
-    verbs = {"list": _list, "show": _show, "replay": _replay, "acknowledge": _acknowledge}
+    verbs = {"list": _list, "show": _show, "replay": _replay, "acknowledge": _acknowledge, "export": _export}
     return verbs[arguments.verb](arguments)
 
 
@@ -141,3 +144,30 @@ def _acknowledge(arguments: Namespace) -> int:
     elif told["over"]:
         print_lines([f"not muted: it is over already, by the event {told['over']}"])
     return 0
+
+
+def _export(arguments: Namespace) -> int:
+    """Day by day, so that no answer is too long for the service."""
+    now = datetime.now(UTC)
+    since, until = _when(arguments.since, now), _when(arguments.until, now) if arguments.until else now
+    counted = 0
+    while since < until:
+        end = min(since.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1), until)
+        for text in lines(arguments.url, "/api/archive", {"since": since.isoformat(), "until": end.isoformat()}):
+            print(text)
+            counted += 1
+        since = end
+    print(f"{counted} {'event' if counted == 1 else 'events'}", file=sys.stderr)
+    return 0
+
+
+def _when(text: str, now: datetime) -> datetime:
+    length = seconds(text)
+    if length:
+        return now - timedelta(seconds=length)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        said = f"{text!r} is no time: expected one such as 2026-11-20T08:30:00Z, or how long ago, such as 12h or 7d"
+        raise FailedError(said) from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -191,6 +191,12 @@ def default_for(event: Event) -> str:
 
 
 @cache
+def of_several(template: Template) -> bool:
+    """Whether it can tell of several events at once."""
+    return any("collected" in source for source in template.sources())
+
+
+@cache
 def needs(template: Template) -> frozenset[Lookup]:
     """The lookups that would make the message better."""
     found: set[Lookup] = {"metrics"} if template.metrics else set()

@@ -165,6 +165,7 @@ class Defaults(_Strict):
 
 class Limits(_Strict):
     attempts: int = Field(default=8, ge=1, le=20, description="Tries of one action before it counts as failed.")
+    archive_days: int = Field(default=90, ge=1, le=3660, description="Days for which the archive keeps an event.")
     depth: int = Field(
         default=3, ge=1, le=20, description="Our own actions in a chain of causes, before it counts as a loop."
     )

@@ -4,9 +4,10 @@ A rule file with a mistake is refused alone. Nothing that people write makes thi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import PurePosixPath
 from typing import Final, TypedDict
 
@@ -47,6 +48,8 @@ _OURS: Final = (
     "SilenceLong",
 )
 
+_RULES: Final = "rules/"
+_NOTHING: Final[Mapping[str, str]] = {}
 ARRIVED: Final = " (arrived)"
 MISSING: Final = " (missing)"
 _MISSED: Final = "ExpectedEventMissing"
@@ -70,7 +73,9 @@ _SHORT: Final = {f"{AZURE_ML}{name}".casefold(): name for name in TYPES} | {
 
 @dataclass(frozen=True)
 class Loaded:
-    """`rejected_files` were refused alone; the rules of the others are in force."""
+    """`rejected_files` were refused alone; the rules of the others are in force, and so is the last good version of those in
+    `kept`. `version` names the texts that are in force; of these, `good` are without a mistake.
+    """
 
     rules: Rules
     config: Config
@@ -79,15 +84,66 @@ class Loaded:
     rejected_files: tuple[str, ...]
     version: str
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    good: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_texts(files: Mapping[str, str]) -> Loaded:
-    """What files by these names, relative to the configuration folder, with these texts say."""
+def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING) -> Loaded:
+    """What files by these names, relative to the configuration folder, with these texts say.
+
+    `last_good`: texts that were in force together before. A file that is broken now stays as it was; one that is gone is gone.
+    What several files share stays as it was, too, where it no longer fits a file that nobody has changed: so no edit takes
+    a rule out of force but one of its own file.
+    """
+    texts = dict(files)
+    loaded = _load(texts, last_good)
+    said: set[Problem] = set()
+    while stays := _staying(loaded, texts, last_good):
+        wrong = stays & set(loaded.rejected_files)
+        needy = set() if wrong else {name for name in loaded.rejected_files if texts.get(name) == last_good.get(name)}
+        said |= {problem for problem in loaded.problems if problem.file in wrong | needy}
+        said |= {Problem(name, 1, 1, _needed(name, files, needy)) for name in stays - wrong}
+        texts |= {name: last_good[name] for name in stays}
+        loaded = _load(texts, last_good)
+    # What is said of an older text would point to lines that are not there.
+    said |= {problem for problem in loaded.problems if texts.get(problem.file) == files.get(problem.file)}
+    kept = {name for name in texts if texts[name] != files.get(name)} - set(loaded.rejected_files)
+    return replace(
+        loaded,
+        problems=tuple(sorted(said)),
+        rejected_files=tuple(sorted({problem.file for problem in said} | set(loaded.rejected_files))),
+        kept=tuple(sorted(kept)),
+    )
+
+
+def _needed(name: str, files: Mapping[str, str], needy: Collection[str]) -> str:
+    what = "does not fit" if name in files else "is gone, and is still needed by"
+    return f"{what} {', '.join(sorted(needy))}, which nobody has changed: the last good version stays in force"
+
+
+def _staying(loaded: Loaded, texts: Mapping[str, str], last_good: Mapping[str, str]) -> set[str]:
+    """Files that have to go back to their last good version. What several files share comes first: their mistakes may be its."""
+    changed = {name for name, text in last_good.items() if texts.get(name) != text}
+    rejected = set(loaded.rejected_files)
+    shared = {name for name in changed if not name.startswith(_RULES)}
+    if broken := rejected & shared:
+        return broken
+    unfit = {name for name in rejected - changed if name in last_good}
+    for name in sorted(shared) if unfit and len(shared) > 1 else ():
+        if unfit - set(_load({**texts, name: last_good[name]}, last_good).rejected_files):
+            return {name}
+    return shared if unfit and shared else rejected & changed
+
+
+def _version(files: Mapping[str, str]) -> str:
     digest = sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{len(files[name])}\0{files[name]}".encode(errors="surrogatepass"))
-    version = digest.hexdigest()[:12]
+    return digest.hexdigest()[:12]
 
+
+def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
+    """`settled`: where two files claim one name, the one whose text stands here has it already."""
     problems: list[Problem] = []
     rejected: list[str] = []
     main = _read(FILE, files) if FILE in files else (None, Report(FILE, [Problem(FILE, 1, 1, "the file is missing")]))
@@ -126,18 +182,22 @@ def load_texts(files: Mapping[str, str]) -> Loaded:
         problems += report.problems
 
     rules = _Rules(replace(known, policies=policies), candidates)
-    for file in _under("rules/", files):
+    for file in sorted(_under(_RULES, files), key=lambda file: files[file] != settled.get(file)):
         rules.file(*_read(file, files))
     problems += rules.problems
     rejected += rules.rejected
     told = _Told(rules.known, main[0])
+    written = sorted(rules.in_force, key=attrgetter("file"))
     # A `stop` may silence what people wrote, never a question that a rollout waits for, nor the arrival of what is awaited.
     in_force = [
         *(rule for policy in policies.values() for rule in told.of(policy)),
-        *(rule for rule in rules.in_force if rule.name.endswith(ARRIVED)),
-        *(rule for rule in rules.in_force if not rule.name.endswith(ARRIVED)),
+        *(rule for rule in written if rule.name.endswith(ARRIVED)),
+        *(rule for rule in written if not rule.name.endswith(ARRIVED)),
         *told.last(policies),
     ]
+    good = {name: text for name, text in files.items() if name not in rejected}
+    # Of switchyard.yaml each entry stands or falls alone.
+    version = _version(good | ({FILE: files[FILE]} if FILE in files else {}))
     return Loaded(
         Rules(in_force, version),
         config,
@@ -146,6 +206,7 @@ def load_texts(files: Mapping[str, str]) -> Loaded:
         tuple(sorted(rejected)),
         version,
         policies,
+        good=good,
     )
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared import book
 from shared.errors import PermanentError, TemporaryError
 from shared.record import EventRecord
-from shared.web import api, asked, console, rollouts, silences
+from shared.web import api, asked, console, kept, rollouts, silences
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
 from shared.web.silences import asked_for
@@ -90,6 +90,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
             Route("/", events_page),
             Route("/events/{id:path}/replay", replay_form, methods=["POST"]),
             Route("/events/{id:path}", event_page),
+            *kept.routes(desk),
             *rollouts.routes(desk),
             Route("/static/{name}", _static),
         ],

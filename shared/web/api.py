@@ -48,6 +48,20 @@ One rollout (`GET /api/rollouts/{id}`) has besides:
     steps       [{n, asked, answered, status, percent, routine, said, why, readings, command: {type, …},
                 answer: {type, said, …}}]; `routine`: it waited, looked or measured, and there is nothing to tell of
 
+The configuration (`GET /api/config`; `GET /api/health` says it in short):
+
+    version     names the texts that are in force; decisions and rollouts name it as `config`
+    rules       how many are in force
+    files       names of what is in force without a mistake
+    rejected_files  those with a mistake; of these and of what others need, the last good version of `kept_files` is in force
+    problems    [{file, line, column, message}]
+    history     the newest: [{version, at, rules, changed, removed, rejected_files, kept_files}]; `changed`, `removed`: files
+
+The archive (`GET /api/archive?since=&until=`, RFC 3339 times; the last day, up to now) is JSON lines, one event each: {id: of the
+record, received, event, facts, deliveries, config: the version that decided it}. What has its default is left out.
+
+One version (`GET /api/config/{version}`) has besides `texts`, by file, as they were in force.
+
 A silence: {id, matchers, asks: the matchers in words, owner, reason, began, until, expired, expired_by, comments: [{at, by,
 text}], record: of the event that was muted with it or "", resolves: {match, since} or null, held_back: how many messages}.
 `GET /api/silences?all=1` tells those that are over too; `POST /api/silences/preview` with {matchers} answers {hours,
@@ -69,7 +83,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
-from shared import book
+from shared import book, versions
 from shared.record import Ack, EventRecord, Facts, IntentRecord, Silence, view
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Freeze, Head, Reading, Rollout, Step
@@ -111,6 +125,37 @@ def health(loaded: "Loaded") -> tuple[str, dict[str, object]]:
         "config_version": loaded.version,
         "rules": len(loaded.rules),
         "rejected_files": loaded.rejected_files,
+        "kept_files": loaded.kept,
+    }
+
+
+async def config(loaded: "Loaded", shelf: Shelf) -> dict[str, object]:
+    return {
+        "version": loaded.version,
+        "rules": len(loaded.rules),
+        "files": sorted(loaded.good),
+        "rejected_files": loaded.rejected_files,
+        "kept_files": loaded.kept,
+        "problems": [asdict(problem) for problem in loaded.problems],
+        "history": [_version(one) for one in await versions.history(shelf)],
+    }
+
+
+async def config_version(shelf: Shelf, version: str) -> dict[str, object] | None:
+    """The newest of this name, with its texts."""
+    found = next((one for one in await versions.history(shelf) if one.version == version), None)
+    return None if found is None else _version(found) | {"texts": await versions.texts(shelf, found)}
+
+
+def _version(one: versions.Version) -> dict[str, object]:
+    return {
+        "version": one.version,
+        "at": one.at,
+        "rules": one.rules,
+        "changed": one.changed,
+        "removed": one.removed,
+        "rejected_files": one.rejected,
+        "kept_files": one.kept,
     }
 
 

@@ -77,6 +77,18 @@ def listing(query: Mapping[str, str]) -> tuple[int, str]:
     return limit, after
 
 
+def span(query: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:
+    """From when until when, exclusive: the last day where nothing is said. Raises Unclear as `search` does."""
+    asked, wrong = _given(query, ("since", "until"))
+    until = _moment("until", asked["until"], wrong) if "until" in asked else now
+    since = _moment("since", asked["since"], wrong) if "since" in asked else (until or now) - timedelta(days=1)
+    if since is not None and until is not None and since > until:
+        wrong.append(Wrong("since", f"since is {asked['since']!r}, which is after until"))
+    if wrong or since is None or until is None:
+        raise Unclear(wrong)
+    return since, until
+
+
 def _given(query: Mapping[str, str], known: tuple[str, ...]) -> tuple[dict[str, str], list[Wrong]]:
     asked = {name: value for name, value in query.items() if value and name.casefold() not in _OF_OTHERS}
     unknown = [name for name in asked if name not in known]
