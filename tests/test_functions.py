@@ -69,6 +69,8 @@ def test_the_worker_library_indexes_every_function(probed):
         "rollout_give_up": "activityTrigger",
         "on_retention": "timerTrigger",
         "on_registry": "timerTrigger",
+        "on_configuration": "timerTrigger",
+        "on_archive": "timerTrigger",
         "approve": "httpTrigger",
         "static": "httpTrigger",
         "web": "httpTrigger",
