@@ -33,12 +33,16 @@ type Wants = Literal["any", "number", "text", "truth"]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One value's test. `texts`: the exact texts, one of which is asked for and nothing else; empty where it is not so."""
+    """One value's test. `texts`: the exact texts, one of which is asked for and nothing else; empty where it is not so.
+    `pattern`: the RE2 expression that is asked for. `choices`: of a list of values, the test of each.
+    """
 
     text: str
     holds: Holds
     wants: Wants = "any"
     texts: tuple[str, ...] = ()
+    pattern: str = ""
+    choices: tuple["Test", ...] = ()
 
 
 class OperatorError(Exception):
@@ -109,7 +113,8 @@ def either(tests: Sequence[Test]) -> Test:
     if texts:
         known = frozenset(texts)
         return Test(_or(tests), lambda value: isinstance(value, str) and value in known, "text", texts)
-    return Test(_or(tests), lambda value: any(one(value) for one in holds), kinds.pop() if len(kinds) == 1 else "any")
+    wants = kinds.pop() if len(kinds) == 1 else "any"
+    return Test(_or(tests), lambda value: any(one(value) for one in holds), wants, choices=tuple(tests))
 
 
 def _or(tests: Sequence[Test]) -> str:
@@ -172,7 +177,7 @@ def _regex(pattern: str) -> Test:
         said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise OperatorError(f"{pattern!r} is not an RE2 expression: {said}") from error
     search = compiled.search
-    return Test(f"~ {pattern}", lambda value: isinstance(value, str) and search(value) is not None, "text")
+    return Test(f"~ {pattern}", lambda value: isinstance(value, str) and search(value) is not None, "text", (), pattern)
 
 
 def _range(text: str, path: Path) -> Test:
