@@ -12,26 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from math import ceil
-from os.path import commonprefix
 from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from shared.actions.retrain import Place as Workspace
-from shared.events import OWN, TYPES
-from shared.guards import CAUSE_EVENT
+from shared.events import OWN, STATUSES, TYPES
 from shared.rules.literals import literals
 from shared.rules.match import Block, Condition, Line, Test
 from shared.rules.paths import FIXED
 from shared.rules.payloads import (
     PAYLOADS,
-    RUN_COMPLETED,
-    RUN_STATUS_CHANGED,
     RUN_TAGS,
     RUN_TEMPLATE,
     RUN_TYPE,
-    STATUS,
     Kind,
     Payload,
     Place,
@@ -47,9 +42,7 @@ LONGEST: Final = 512
 _PIECES: Final = 10
 """Subscriptions that a list of values may be spread over before it is made coarser."""
 
-type Operator = Literal[
-    "StringIn", "StringBeginsWith", "StringEndsWith", "StringContains", "StringNotIn", "IsNotNull"
-]
+type Operator = Literal["StringIn", "StringBeginsWith", "StringEndsWith", "StringContains", "StringNotIn", "IsNotNull"]
 
 
 class Clause(Struct, frozen=True):
@@ -107,45 +100,34 @@ type _Slots = Mapping[str, Clause]
 """Clauses that all have to hold, by what they are about: the name of a field, with `!` behind it for what it is not."""
 
 
-def needs(rules: Rules) -> tuple[Need, ...]:
-    """The ends of the runs that this service starts: with them it knows how many still run."""
-    if not any(step.action in {"retrain", "resubmit"} for rule in rules.rules for step in rule.steps):
-        return ()
-    started = Clause(f"{RUN_TAGS}.{CAUSE_EVENT}", "IsNotNull")
-    ended = Clause(STATUS, "StringIn", ("Completed", "Failed", "Canceled"))
-    why = "the ends of runs that this service started"
-    return (
-        Need("started runs completed", why, RUN_COMPLETED, (started,)),
-        Need("started runs ended", why, RUN_STATUS_CHANGED, (started, ended)),
-    )
-
-
 def filters(
     rules: Rules,
     workspaces: Iterable[Workspace],
-    own: Sequence[Need] | None = None,
+    own: Sequence[Need] = (),
     *,
     one: bool = False,
     cloudevents: bool = False,
 ) -> Filters:
-    """Per topic, its subscriptions. `own`: what the service needs besides, `needs` of these rules where it is not given.
+    """Per topic, its subscriptions. `own`: what the service needs besides.
     `one`: a single subscription a topic. `cloudevents`: for delivery in that schema, whose subject is no key of an
     advanced filter.
     """
-    own = needs(rules) if own is None else own
-    payloads = _payloads(rules)
-    finish = partial(_topic, one=one, cloudevents=cloudevents)
-    topics = [
-        finish("workspace", place.workspace if place else "any workspace", place, rules, payloads["workspace"], own)
-        for place in _distinct(workspaces) or [None]
-    ]
-    for kind in ("storage account", "other"):
+    payloads, places = _payloads(rules), _distinct(workspaces)
+    finish = partial(_finished, one=one, cloudevents=cloudevents)
+    topics: list[Topic] = []
+    for place in [*places] or [None]:
+        units = _units(payloads["workspace"], place, rules, own)
+        topics.append(Topic("workspace", place.workspace if place else "any workspace", place, finish(units)))
+    for kind in _OTHER_KINDS:
         by_name: dict[str, list[Payload]] = {}
         for payload in payloads[kind]:
             by_name.setdefault(_publisher(payload), []).append(payload)
-        topics += [finish(kind, name, None, rules, found, ()) for name, found in by_name.items()]
-    found = tuple(topic for topic in topics if topic.subscriptions)
-    return Filters(rules.version, found, (*_elsewhere(rules, _distinct(workspaces)), *_notes(found)))
+        topics += [Topic(kind, name, None, finish(_units(found, None, rules))) for name, found in by_name.items()]
+    told = tuple(topic for topic in topics if topic.subscriptions)
+    return Filters(rules.version, told, (*_elsewhere(rules, places), *_notes(told, cloudevents=cloudevents)))
+
+
+_OTHER_KINDS: Final[tuple[Kind, ...]] = ("storage account", "other")
 
 
 def _distinct(workspaces: Iterable[Workspace]) -> list[Workspace]:
@@ -216,9 +198,11 @@ class _Reading:
         place = self.where(name)
         if place is None:
             return {}
-        found = {name: clause for clause in (_shaped(place, _asked(test)),) if clause}
-        if place.shape == "status" and test.text.startswith("!= "):
-            found[f"{name}!"] = Clause(place.key, "StringNotIn", (test.text.removeprefix("!= "),))
+        clause = _shaped(place, _asked(test))
+        found = {name: clause} if clause else {}
+        other = test.text.removeprefix("!= ")
+        if place.shape == "status" and other != test.text and other in STATUSES:
+            found[f"{name}!"] = Clause(place.key, "StringNotIn", (other,))
         return found
 
     def _no_line(self, line: Line) -> _Slots | None:
@@ -233,8 +217,11 @@ class _Reading:
         if test.holds(None):
             clause = _shaped(place, Clause("", "IsNotNull"))
             return {name: clause} if clause else {}
-        if place.shape == "status" and test.texts:  # other texts may differ in case alone, which Event Grid does not see
-            return {f"{name}!": Clause(place.key, "StringNotIn", test.texts)}
+        known = tuple(text for text in test.texts if text in STATUSES)
+        if (
+            place.shape == "status" and known
+        ):  # elsewhere a text may differ in case alone, which Event Grid does not see
+            return {f"{name}!": Clause(place.key, "StringNotIn", known)}
         return {}
 
     def _here(self, name: str, test: Test) -> _Slots | None:
@@ -431,4 +418,307 @@ def _excludes(slot: str, part: _Slots, key: str, value: str) -> bool:
     no, yes = part.get(slot), part.get(slot[:-1])
     if no:
         return no.key == key and _folded(value) in map(_folded, no.values)
-    return yes is not None and yes.key == key and yes.operator == "StringIn" and _folded(value) not in map(_folded, yes.values)
+    return (
+        yes is not None
+        and yes.key == key
+        and yes.operator == "StringIn"
+        and _folded(value) not in map(_folded, yes.values)
+    )
+
+
+# --- Subscriptions ---
+
+
+class _Unit(Struct, frozen=True):
+    """A subscription in the making. `readings`: of each rule in it."""
+
+    types: tuple[str, ...]
+    slots: _Slots
+    rules: tuple[tuple[Rule, _Reading], ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+def _units(payloads: Sequence[Payload], place: Workspace | None, rules: Rules, own: Sequence[Need] = ()) -> list[_Unit]:
+    found = [unit for payload in payloads if (unit := _unit(payload, place, rules))]
+    return found + [
+        _Unit((need.type,), {clause.key: clause for clause in need.clauses}, (), (need.name,)) for need in own
+    ]
+
+
+def _finished(units: Sequence[_Unit], *, one: bool, cloudevents: bool) -> tuple[Subscription, ...]:
+    if one and units:
+        units = [_together(units, _join([unit.slots for unit in units]) or {})]
+    apart = _uncovered(_alike(units))
+    return tuple(_named([sub for unit in apart for sub in _subscriptions(unit, cloudevents=cloudevents)]))
+
+
+def _unit(payload: Payload, place: Workspace | None, rules: Rules) -> _Unit | None:
+    """What all the rules for this payload have in common; None where none can match here."""
+    reading = _Reading(payload, place)
+    found = [
+        (rule, slots)
+        for rule in rules.rules
+        if payload.type in rule.events
+        if (slots := reading.rule(rule)) is not None
+    ]
+    common = _join([slots for _, slots in found])
+    if common is None:
+        return None
+    if payload.has:
+        common = {"it": Clause(payload.has, "IsNotNull"), **common}
+    return _Unit((payload.raw,), common, tuple((rule, reading) for rule, _ in found))
+
+
+def _together(units: Sequence[_Unit], slots: _Slots) -> _Unit:
+    return _Unit(
+        tuple(dict.fromkeys(chain.from_iterable(unit.types for unit in units))),
+        slots,
+        tuple(chain.from_iterable(unit.rules for unit in units)),
+        tuple(chain.from_iterable(unit.needs for unit in units)),
+    )
+
+
+def _alike(units: Sequence[_Unit]) -> list[_Unit]:
+    """Those with the same filters are one."""
+    groups: dict[frozenset[Clause], list[_Unit]] = {}
+    for unit in units:
+        groups.setdefault(frozenset(unit.slots.values()), []).append(unit)
+    return [_together(group, group[0].slots) for group in groups.values()]
+
+
+def _uncovered(units: Sequence[_Unit]) -> list[_Unit]:
+    """Without those whose events another one lets through anyway: they would only be delivered twice."""
+    kept = list(units)
+    for unit in units:
+        wider = next((one for one in kept if one is not unit and unit in kept and _covers(one, unit)), None)
+        if wider:
+            kept.remove(unit)
+            at = kept.index(wider)
+            kept[at] = replace(wider, rules=wider.rules + unit.rules, needs=wider.needs + unit.needs)
+    return kept
+
+
+def _covers(wide: _Unit, narrow: _Unit) -> bool:
+    return set(narrow.types) <= set(wide.types) and all(
+        any(_implies(mine, theirs) for mine in narrow.slots.values()) for theirs in wide.slots.values()
+    )
+
+
+def _implies(narrow: Clause, wide: Clause) -> bool:
+    if narrow.key != wide.key:
+        return False
+    if wide.operator == "StringNotIn":
+        mine, theirs = ({_folded(value) for value in clause.values} for clause in (narrow, wide))
+        return (
+            theirs <= mine if narrow.operator == "StringNotIn" else narrow.operator == "StringIn" and not theirs & mine
+        )
+    if wide.operator == "IsNotNull":
+        return narrow.operator != "StringNotIn"
+    loose = narrow.operator in {"StringIn", wide.operator} or wide.operator == "StringContains"
+    return (
+        loose
+        and bool(narrow.values)
+        and narrow.operator != "StringNotIn"
+        and all(any(_within(wide.operator, value, one) for one in wide.values) for value in narrow.values)
+    )
+
+
+def _subscriptions(unit: _Unit, *, cloudevents: bool) -> list[Subscription]:
+    useful = {slot: clause for slot, clause in unit.slots.items() if not _idle(clause, unit.slots.values())}
+    begins, ends, slots = _subject(useful, cloudevents=cloudevents)
+    rows = _fitting(tuple(dict.fromkeys(slots.values())))
+    names = tuple(dict.fromkeys((*(_written(rule) for rule, _ in unit.rules), *(f"({need})" for need in unit.needs))))
+    passes = _passes(unit, slots, subject=bool(begins or ends), rows=rows)
+    return [Subscription("", unit.types, begins, ends, row, names, passes) for row in rows]
+
+
+def _written(rule: Rule) -> str:
+    return rule.name if rule.implicit else rule.name.partition(" ")[0]
+
+
+def _idle(clause: Clause, among: Iterable[Clause]) -> bool:
+    """Says nothing beside another one about the same key."""
+    return any(one != clause and _implies(one, clause) for one in among)
+
+
+def _subject(slots: _Slots, *, cloudevents: bool) -> tuple[str, str, _Slots]:
+    """How the subject begins and ends has a place of its own, for one value. `cloudevents`: and no other."""
+    rest, begins, ends = dict(slots), "", ""
+    for slot, clause in slots.items():
+        if clause.key != "subject":
+            continue
+        one = len(clause.values) == 1 or cloudevents
+        if clause.operator in {"StringBeginsWith", "StringIn"} and not begins and one:
+            begins = _common(clause.values)
+        elif clause.operator == "StringEndsWith" and not ends and one:
+            ends = _common([value[::-1] for value in clause.values])[::-1]
+        elif not cloudevents:
+            continue
+        if clause.operator != "StringIn" or cloudevents:
+            del rest[slot]
+    return begins, ends, rest
+
+
+def _common(values: Sequence[str]) -> str:
+    """How all of them begin."""
+    first, last = min(values), max(values)
+    return next((first[:n] for n, char in enumerate(first) if last[n : n + 1] != char), first)
+
+
+def _fitting(clauses: Sequence[Clause]) -> list[tuple[Clause, ...]]:
+    """Within the limits: those with few values first; one long list of texts is spread over several subscriptions, any other
+    that is too long becomes coarser.
+    """
+    chosen: list[Clause] = []
+    spread: list[Clause] = []
+    for clause in sorted(clauses, key=lambda one: (len(one.values), one.operator == "IsNotNull"))[:FILTERS]:
+        room = VALUES - sum(len(one.values) for one in chosen)
+        if len(clause.values) <= room:
+            chosen.append(clause)
+        elif clause.operator == "StringIn" and room and ceil(len(clause.values) / room) <= _PIECES and not spread:
+            spread = [
+                replace(clause, values=clause.values[at : at + room]) for at in range(0, len(clause.values), room)
+            ]
+        elif clause.operator != "StringNotIn":
+            coarse = _coarser(clause, 0 if spread else room)
+            chosen += [coarse] if coarse else []
+    rows = [(*chosen, one) for one in spread] or [tuple(chosen)]
+    return [tuple(sorted(row, key=lambda one: (one.key, one.operator))) for row in rows]
+
+
+def _coarser(clause: Clause, room: int) -> Clause | None:
+    """With at most so many values: by how they begin or end, else only that the key is there."""
+    ends = clause.operator == "StringEndsWith"
+    if room and clause.operator != "StringContains":
+        for length in range(max(map(len, clause.values)) - 1, 0, -1):
+            values = {value[-length:] if ends else value[:length] for value in clause.values}
+            if len(values) <= room:
+                return Clause(clause.key, "StringEndsWith" if ends else "StringBeginsWith", tuple(sorted(values)))
+    return None if clause.key == "subject" else Clause(clause.key, "IsNotNull")
+
+
+def _named(subscriptions: Sequence[Subscription]) -> list[Subscription]:
+    found: list[Subscription] = []
+    taken: set[str] = set()
+    for sub in subscriptions:
+        short = sub.types[0].rpartition(".")[2] if len(sub.types) == 1 else "Events"
+        drift = any("modelmonitor" in clause.key for clause in sub.clauses)
+        words = "Drift" if drift else short
+        if sub.rules and all(name.startswith("(started") for name in sub.rules):
+            words = f"Started{short}"
+        stem = "switchyard" + re.sub(r"(?<![A-Z])([A-Z])", r"-\1", re.sub(r"[^A-Za-z0-9]", "", words)).lower()
+        name = next(
+            one
+            for n in range(1, len(subscriptions) + 1)
+            if (one := f"{stem[:58]}{f'-{n}' if n > 1 else ''}") not in taken
+        )
+        taken.add(name)
+        found.append(replace(sub, name=name))
+    return found
+
+
+# --- In words ---
+
+
+_LOOKED_UP: Final = "looked up, not in the event"
+_UNADDRESSED: Final = "a name with a dot or a sign can't be addressed"
+_NO_FILTER: Final = "no filter says it without losing something"
+_UNDOCUMENTED: Final = "the spelling of this payload is not documented"
+_OTHERS: Final = "not every rule here asks for it"
+_PIECE: Final = "only a piece of the expression is a filter"
+_THERE: Final = "only whether it is there is a filter"
+_CHILDREN: Final = "only what calls itself a child in the event is held back"
+_LIMITS: Final = "made coarser, or spread, to keep the limits of a subscription"
+_MIXED: Final = "texts in another case, and the values of one rule with those of another"
+
+
+def _passes(unit: _Unit, slots: _Slots, *, subject: bool, rows: Sequence[Sequence[Clause]]) -> tuple[Passes, ...]:
+    found: dict[str, dict[str, None]] = {}
+    for rule, reading in unit.rules:
+        for condition in rule.conditions:
+            why = _why(reading, condition, slots, subject=subject)
+            if why:
+                found.setdefault(why, {})[f"{condition.text} ({_written(rule)})"] = None
+    if sum(map(len, rows)) > len(slots) or any(clause not in slots.values() for clause in rows[0]):
+        found[_LIMITS] = {clause.key: None for clause in slots.values() if clause not in rows[0]}
+    return tuple(Passes(why, tuple(what)) for why, what in found.items())
+
+
+def _why(reading: _Reading, condition: Condition, slots: _Slots, *, subject: bool) -> str:
+    """Why this subscription lets through what the condition does not; empty where it does not."""
+    said = reading.says(condition)
+    if isinstance(condition, Line) and condition.path.name in {"workspace", "resource_group", "subscription"}:
+        return "" if condition.test.texts else _NO_FILTER
+    if said is None:
+        return ""
+    if not said:
+        return _unsaid(reading, condition)
+    if any(slot not in slots and not (subject and clause.key == "subject") for slot, clause in said.items()):
+        return _OTHERS
+    if not isinstance(condition, Line):
+        return "" if all(slot.startswith("run.") for slot in said) else _NO_FILTER
+    if condition.path.name == "run.is_child":
+        return _CHILDREN
+    if any(clause.operator == "IsNotNull" for clause in said.values()) and condition.test.text != "present":
+        return _THERE
+    patterned = condition.test.pattern or any(one.pattern for one in condition.test.choices)
+    return _PIECE if patterned else ""
+
+
+def _unsaid(reading: _Reading, condition: Condition) -> str:
+    if not isinstance(condition, Line):
+        return _NO_FILTER
+    head, _, rest = condition.path.name.partition(".")
+    if condition.path.lookup:
+        return _LOOKED_UP
+    if head in {"tags", "properties", "data"} and not reading.where(condition.path.name):
+        return _UNADDRESSED if head != "data" and not _addressable(rest) else _UNDOCUMENTED
+    return _NO_FILTER
+
+
+def _elsewhere(rules: Rules, workspaces: Sequence[Workspace]) -> list[str]:
+    """Workspaces that rules ask for and switchyard.yaml does not know: nothing is printed for them."""
+    known = {place.workspace.casefold() for place in workspaces}
+    asked = {
+        text: _written(rule)
+        for rule in rules.rules
+        for line in rule.conditions
+        if isinstance(line, Line) and line.path.name == "workspace"
+        for text in line.test.texts
+        if text.casefold() not in known
+    }
+    if not workspaces:
+        return ["switchyard.yaml names no workspaces: these filters are for any, whichever a rule asks for"]
+    return [
+        f"rule {rule!r} asks for workspace {text!r}, which is none of switchyard.yaml: nothing is printed for it"
+        for text, rule in asked.items()
+    ]
+
+
+_CASE: Final = (
+    "whether Event Grid minds the case of a key is not documented, and of tags whose names differ in case alone it may see "
+    "either"
+)
+
+
+def _notes(topics: Sequence[Topic], *, cloudevents: bool) -> list[str]:
+    notes = [
+        f"keys are spelled, and always there, as Azure documents them; {_CASE}",
+        f"any of them lets through {_MIXED}: the rules decide",
+    ]
+    if cloudevents:
+        notes.append("with CloudEvents only how a subject begins and ends is a filter")
+    for topic in topics:
+        types = [kind for sub in topic.subscriptions for kind in sub.types]
+        twice = sorted({kind for kind in types if types.count(kind) > 1})
+        if twice:
+            shown = ", ".join(kind.rpartition(".")[2] for kind in twice)
+            notes.append(
+                f"{topic.name}: several subscriptions take {shown}; an event that two of them take is delivered twice: it "
+                "is done once all the same, and costs a delivery more"
+            )
+        if any("DatasetDriftDetected" in kind for kind in types):
+            notes.append(
+                f"{topic.name}: DatasetDriftDetected comes of v1 dataset monitors alone, which Azure has retired"
+            )
+    return notes

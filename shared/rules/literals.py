@@ -169,4 +169,3 @@ class _Reader:
         taken = self._text.startswith(char, self._at)
         self._at += taken
         return taken
-
