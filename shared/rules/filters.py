@@ -115,7 +115,8 @@ def filters(
     payloads, places = _payloads(rules), _distinct(workspaces)
     finish = partial(_finished, one=one, cloudevents=cloudevents)
     topics: list[Topic] = []
-    for place in [*places] or [None]:
+    anywhere: Sequence[Workspace | None] = places or [None]
+    for place in anywhere:
         units = _units(payloads["workspace"], place, rules, own)
         topics.append(Topic("workspace", place.workspace if place else "any workspace", place, finish(units)))
     for kind in _OTHER_KINDS:
