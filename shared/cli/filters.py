@@ -115,8 +115,8 @@ def _topic_type(topic: Topic) -> str | None:
 def as_bicep(found: Filters, *, cloudevents: bool = False) -> str:
     names = _Names()
     rows = [
-        f"// Event Grid subscriptions for the rules of configuration {found.version}: what they let through besides stands",
-        "// above each. They go into the resource group of their topic; `switchyard filters --topic NAME` prints one topic.",
+        f"// Event Grid subscriptions for the rules of configuration {found.version}. What each lets through that no rule wants",
+        "// stands above it. They go into the resource group of their topic; `switchyard filters --topic NAME` prints one topic.",
         *(f"// {printable(note)}" for note in found.notes),
         "",
         "@description('Resource id of the function that takes events: .../sites/APP/functions/on_event')",
@@ -149,7 +149,7 @@ def _topic_rows(topic: Topic, names: _Names, schema: str) -> Iterator[str]:
     kind = "topics" if topic.name == "your own topic" else "systemTopics"
     source = _source(topic)
     where = f" of {source}" if source else f" with the events of {topic.name}"
-    symbol = names.new(topic.name, "events")
+    symbol = names.new(topic.name)
     parameter = names.new(topic.name, "topic")
     yield f"@description({_text(f'Name of the topic{where}')})"
     yield f"param {parameter} string"
@@ -161,7 +161,7 @@ def _topic_rows(topic: Topic, names: _Names, schema: str) -> Iterator[str]:
         yield ""
         yield f"// For {_few(sub.rules)}."
         for one in sub.passes:
-            yield f"// Lets through, {printable(one.why)}: {_few(one.what)}"
+            yield f"// Lets through what fails these ({printable(one.why)}): {_few(one.what)}"
         own = names.new(topic.name, sub.name.removeprefix("switchyard-"))
         yield f"resource {own} 'Microsoft.EventGrid/{kind}/eventSubscriptions@2025-02-15' = {{"
         yield f"  parent: {symbol}"

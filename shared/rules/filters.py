@@ -626,10 +626,10 @@ _UNADDRESSED: Final = "a name with a dot or a sign can't be addressed"
 _NO_FILTER: Final = "no filter says it without losing something"
 _UNDOCUMENTED: Final = "the spelling of this payload is not documented"
 _OTHERS: Final = "not every rule here asks for it"
-_PIECE: Final = "only a piece of the expression is a filter"
+_PIECE: Final = "only pieces of the expression are a filter"
 _THERE: Final = "only whether it is there is a filter"
 _CHILDREN: Final = "only what calls itself a child in the event is held back"
-_LIMITS: Final = "made coarser, or spread, to keep the limits of a subscription"
+_LIMITS: Final = "coarser than the rules, to keep the limits of a subscription"
 _MIXED: Final = "texts in another case, and the values of one rule with those of another"
 
 
@@ -640,8 +640,10 @@ def _passes(unit: _Unit, slots: _Slots, *, subject: bool, rows: Sequence[Sequenc
             why = _why(reading, condition, slots, subject=subject)
             if why:
                 found.setdefault(why, {})[f"{condition.text} ({_written(rule)})"] = None
-    if sum(map(len, rows)) > len(slots) or any(clause not in slots.values() for clause in rows[0]):
-        found[_LIMITS] = {clause.key: None for clause in slots.values() if clause not in rows[0]}
+    kept = {clause.key: clause.operator for row in rows for clause in row}
+    coarse = {one.key: None for one in slots.values() if kept.get(one.key) not in {one.operator, "StringIn"}}
+    if coarse:
+        found[_LIMITS] = coarse
     return tuple(Passes(why, tuple(what)) for why, what in found.items())
 
 
@@ -662,8 +664,14 @@ def _why(reading: _Reading, condition: Condition, slots: _Slots, *, subject: boo
         return _CHILDREN
     if any(clause.operator == "IsNotNull" for clause in said.values()) and condition.test.text != "present":
         return _THERE
-    patterned = condition.test.pattern or any(one.pattern for one in condition.test.choices)
-    return _PIECE if patterned else ""
+    tests = condition.test.choices or (condition.test,)
+    return "" if all(_plain(test.pattern) for test in tests) else _PIECE
+
+
+def _plain(pattern: str) -> bool:
+    """An expression that is one piece of text, at the beginning, at the end or anywhere."""
+    found = literals(pattern)
+    return not pattern or (len(found) == 1 and re.sub(r"[\\^$]", "", pattern) == found[0].text)
 
 
 def _unsaid(reading: _Reading, condition: Condition) -> str:
