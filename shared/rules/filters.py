@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from math import ceil
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -567,8 +566,8 @@ def _common(values: Sequence[str]) -> str:
 
 
 def _fitting(clauses: Sequence[Clause]) -> list[tuple[Clause, ...]]:
-    """Within the limits: those with few values first; one long list of texts is spread over several subscriptions, any other
-    that is too long becomes coarser.
+    """Within the limits: those with few values first. One long list of texts is spread over several subscriptions, which
+    share no event; any other that is too long becomes coarser.
     """
     chosen: list[Clause] = []
     spread: list[Clause] = []
@@ -576,7 +575,9 @@ def _fitting(clauses: Sequence[Clause]) -> list[tuple[Clause, ...]]:
         room = VALUES - sum(len(one.values) for one in chosen)
         if len(clause.values) <= room:
             chosen.append(clause)
-        elif clause.operator == "StringIn" and room and ceil(len(clause.values) / room) <= _PIECES and not spread:
+        elif (
+            clause.operator == "StringIn" and room > VALUES // 2 and len(clause.values) <= room * _PIECES and not spread
+        ):
             spread = [
                 replace(clause, values=clause.values[at : at + room]) for at in range(0, len(clause.values), room)
             ]
