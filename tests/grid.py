@@ -31,13 +31,17 @@ def passes(found: Mapping[str, Any], envelope: Mapping[str, Any], *, minds_case:
         and subject.startswith(found.get("subjectBeginsWith", "").lower())
         and subject.endswith(found.get("subjectEndsWith", "").lower())
         and all(
-            _holds(one, _value(envelope, one["key"], minds_case), arrays=found.get("enableAdvancedFilteringOnArrays"))
+            _holds(
+                one,
+                _value(envelope, one["key"], minds_case=minds_case),
+                arrays=found.get("enableAdvancedFilteringOnArrays"),
+            )
             for one in found.get("advancedFilters", [])
         )
     )
 
 
-def _value(envelope: Mapping[str, Any], key: str, minds_case: bool) -> object:
+def _value(envelope: Mapping[str, Any], key: str, *, minds_case: bool) -> object:
     """A key with a dot in its name cannot be addressed; of the envelope, few can."""
     head, *rest = key.split(".")
     if head != "data":
