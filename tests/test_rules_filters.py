@@ -427,7 +427,7 @@ def delivered(told: Filters, envelope: dict[str, Any], *, minds_case: bool) -> i
 FACTS = st.sampled_from(
     [Facts(), *(Facts(metrics={"auc": 0.9}, job=Job(is_child=child)) for child in (True, False, None))]
 )
-EXAMPLES = 250
+MIXED, EACH = 60, 30
 
 
 WORLDS = {
@@ -455,14 +455,31 @@ def kept(
 OPTIONS = st.fixed_dictionaries({name: st.booleans() for name in ("one", "cloudevents", "minds_case")})
 
 
+def check(rules: Any, events: Any, examples: int) -> None:
+    happened = st.lists(st.tuples(events, st.sampled_from(["prod", "prod", "dev"])), min_size=10, max_size=10)
+    settings(max_examples=examples, deadline=None)(given(rules, happened, FACTS, OPTIONS)(kept))()
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_no_event_that_a_rule_matches_is_dropped(world):
     fields, events, kinds = WORLDS[world]
     types = st.lists(st.sampled_from(kinds), min_size=1, max_size=2, unique=True)
-    rules = st.lists(st.builds(rule, types, matches(fields)), min_size=1, max_size=2)
-    happened = st.lists(st.tuples(events, st.sampled_from(["prod", "prod", "dev"])), min_size=10, max_size=10)
-    check = given(rules, happened, FACTS, OPTIONS)(kept)
-    settings(max_examples=EXAMPLES, deadline=None)(check)()
+    check(st.lists(st.builds(rule, types, matches(fields)), min_size=1, max_size=2), events, MIXED)
+
+
+ALONE = [(world, path) for world, (fields, _, _) in WORLDS.items() for path in dict(fields)]
+
+
+@pytest.mark.parametrize(("world", "path"), ALONE)
+def test_nor_where_a_rule_is_about_one_field(world, path):
+    """Each field has its turn, said and denied."""
+    fields, events, kinds = WORLDS[world]
+    tests = dict(fields)[path]
+    line = st.one_of(tests, st.lists(tests, min_size=1, max_size=2)).map(lambda value: {path: value})
+    match = st.one_of(
+        line, line.map(lambda one: {"not": one}), st.lists(line, min_size=2, max_size=2).map(lambda two: {"any": two})
+    )
+    check(match.map(lambda one: [rule(sorted(set(kinds)), one)]), events, EACH)
 
 
 TEAMS = st.lists(st.text(alphabet="abC-é", min_size=1, max_size=6), min_size=20, max_size=400, unique=True)
