@@ -270,7 +270,7 @@ def _asked(test: Test) -> Clause | None:
         return _clause("", "StringIn", test.texts)
     if test.choices:
         return _either([_asked(one) for one in test.choices])
-    known = literals(test.pattern) if test.pattern else ()
+    known = literals(test.patterns[0]) if test.patterns else ()
     if known:
         return _either([_clause("", _WHERE[one.where], (one.text,)) for one in known])
     return None if test.holds(None) else Clause("", "IsNotNull")
@@ -666,13 +666,13 @@ def _why(reading: _Reading, condition: Condition, slots: _Slots, *, subject: boo
     if any(clause.operator == "IsNotNull" for clause in said.values()) and condition.test.text != "present":
         return _THERE
     tests = condition.test.choices or (condition.test,)
-    return "" if all(_plain(test.pattern) for test in tests) else _PIECE
+    return "" if all(_plain(pattern) for test in tests for pattern in test.patterns) else _PIECE
 
 
 def _plain(pattern: str) -> bool:
     """An expression that is one piece of text, at the beginning, at the end or anywhere."""
     found = literals(pattern)
-    return not pattern or (len(found) == 1 and re.sub(r"[\\^$]", "", pattern) == found[0].text)
+    return len(found) == 1 and re.sub(r"[\\^$]", "", pattern) == found[0].text
 
 
 def _unsaid(reading: _Reading, condition: Condition) -> str:
