@@ -162,6 +162,15 @@ def test_drift_comes_with_the_tag_of_a_monitor_or_from_a_dataset_monitor():
     assert list(clauses(rule("DriftDetected", {"drift.coefficient": "> 0.3"}))) == ["DatasetDriftDetected"]
 
 
+def test_a_field_that_is_the_same_in_all_events_of_a_type_is_judged_at_once():
+    match = {"any": [{"type": "RunCompleted"}, {"run.status": "Failed"}]}
+    assert clauses(rule(["RunCompleted", "RunStatusChanged"], match)) == {
+        "RunCompleted": [],
+        "RunStatusChanged": [("data.runStatus", "StringIn", {"Failed"})],
+    }
+    assert list(clauses(rule(["RunCompleted", "RunStatusChanged"], {"run.status": "Failed"}))) == ["RunStatusChanged"]
+
+
 def test_a_field_that_events_of_a_type_never_have_takes_the_type_out():
     assert list(clauses(rule(["RunCompleted", "ModelRegistered"], {"model.name": "fraud"}))) == ["ModelRegistered"]
 
@@ -284,6 +293,7 @@ RUNS = (
     ("data.runstatus", STATUSES),
     *(("run.is_child", TRUTHS),) * 2,
     ("workspace", st.sampled_from(["prod", "dev", "Prod"])),
+    ("type", st.sampled_from(["RunCompleted", "DriftDetected", "!= RunStatusChanged", "~ ^Run"])),
     ("metrics.auc", st.just("> 0.5")),
     ("job.error", st.just("~ x")),
     ("drift.coefficient", st.sampled_from(["> 0.3", "absent", "present"])),
