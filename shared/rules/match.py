@@ -8,7 +8,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import re2
@@ -33,12 +33,18 @@ type Wants = Literal["any", "number", "text", "truth"]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One value's test. `texts`: the exact texts, one of which is asked for and nothing else; empty where it is not so."""
+    """One value's test. `texts`: the exact texts, one of which is asked for and nothing else; empty where it is not so.
+
+    `points`: the values at which its answer may change; `patterns`: the expressions it searches with. Nothing else about a
+    value matters to it, but whether there is one.
+    """
 
     text: str
     holds: Holds
     wants: Wants = "any"
     texts: tuple[str, ...] = ()
+    points: tuple[str | float, ...] = ()
+    patterns: tuple[str, ...] = ()
 
 
 class OperatorError(Exception):
@@ -108,8 +114,11 @@ def either(tests: Sequence[Test]) -> Test:
     kinds = {test.wants for test in tests}
     if texts:
         known = frozenset(texts)
-        return Test(_or(tests), lambda value: isinstance(value, str) and value in known, "text", texts)
-    return Test(_or(tests), lambda value: any(one(value) for one in holds), kinds.pop() if len(kinds) == 1 else "any")
+        return Test(_or(tests), lambda value: isinstance(value, str) and value in known, "text", texts, texts)
+    points = tuple(point for test in tests for point in test.points)
+    patterns = tuple(pattern for test in tests for pattern in test.patterns)
+    wants = kinds.pop() if len(kinds) == 1 else "any"
+    return Test(_or(tests), lambda value: any(one(value) for one in holds), wants, (), points, patterns)
 
 
 def _or(tests: Sequence[Test]) -> str:
@@ -139,7 +148,7 @@ def _worded(text: str, path: Path) -> Test:
         actual = number(value)
         return actual is not None and compare(actual, limit)
 
-    return Test(f"{sign} {operand}", holds, "number")
+    return Test(f"{sign} {operand}", holds, "number", points=(limit,))
 
 
 def _compared(sign: str, operand: str) -> Test:
@@ -149,18 +158,18 @@ def _compared(sign: str, operand: str) -> Test:
     if sign == "=":
         return equal
     same = equal.holds
-    return Test(f"!= {operand}", lambda value: value is not None and not same(value))
+    return Test(f"!= {operand}", lambda value: value is not None and not same(value), points=equal.points)
 
 
 def _equal(value: object) -> Test:
     if isinstance(value, bool):
-        return Test(f"= {str(value).lower()}", lambda actual: truth(actual) is value, "truth")
+        return Test(f"= {str(value).lower()}", lambda actual: truth(actual) is value, "truth", points=(value,))
     if isinstance(value, int | float):
         if not math.isfinite(value):
             raise OperatorError(f"{value} is no number to compare with")
-        return Test(f"= {value}", lambda actual: number(actual) == value, "number")
+        return Test(f"= {value}", lambda actual: number(actual) == value, "number", points=(value,))
     assert isinstance(value, str)
-    return Test(f"= {value}", lambda actual: actual == value, "text", (value,))
+    return Test(f"= {value}", lambda actual: actual == value, "text", (value,), (value,))
 
 
 def _regex(pattern: str) -> Test:
@@ -172,7 +181,8 @@ def _regex(pattern: str) -> Test:
         said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise OperatorError(f"{pattern!r} is not an RE2 expression: {said}") from error
     search = compiled.search
-    return Test(f"~ {pattern}", lambda value: isinstance(value, str) and search(value) is not None, "text")
+    found = Test(f"~ {pattern}", lambda value: isinstance(value, str) and search(value) is not None, "text")
+    return replace(found, patterns=(pattern,))
 
 
 def _range(text: str, path: Path) -> Test:
@@ -192,7 +202,7 @@ def _range(text: str, path: Path) -> Test:
         actual = number(value)
         return actual is not None and first <= actual <= last
 
-    return Test(f"{low}..{high}", holds, "number")
+    return Test(f"{low}..{high}", holds, "number", points=(first, last))
 
 
 def _amount(text: str, path: Path, expected: str) -> float:
