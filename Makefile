@@ -4,6 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 DURABLE := .venv-durable
+ENGINES := .venv-bench
 
 run: $(READY)
 	@$(BIN)/switchyard serve --simulate --story
@@ -21,24 +22,27 @@ lint: $(READY)
 check: $(READY)
 	$(BIN)/switchyard check config
 
-bench: $(READY)
+bench: $(READY) $(ENGINES)/.ready
 	$(BIN)/python -m bench.e2e
+	$(ENGINES)/bin/python -m bench.match
 
 $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
 	@sh bootstrap.sh $(VENV)
 
-# The second test environment: the Durable driver on the next Durable Functions (docs/decisions/0004).
-$(DURABLE)/.ready: $(READY) requirements-durable.txt
-	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(DURABLE)
-	@VIRTUAL_ENV=$(CURDIR)/$(DURABLE) $(BIN)/uv pip install -q --require-hashes -r requirements-durable.txt
+# Further environments, for what does not go together with ours: the next Durable Functions (docs/decisions/0004), and the rule
+# engines that bench/match.py measures.
+.venv-%/.ready: requirements-%.txt $(READY)
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-$*
+	@VIRTUAL_ENV=$(CURDIR)/.venv-$* $(BIN)/uv pip install -q --require-hashes -r requirements-$*.txt
 	@touch $@
 
-# After a change of the dependencies in pyproject.toml. The second environment has the versions of the first, but for Durable.
+# After a change of the dependencies in pyproject.toml. The further environments have the versions of the first, but for what differs.
 COMPILE := $(BIN)/uv pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks"
 locks: $(READY)
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --extra local --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	sed -n '/^azure-functions-durable==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group durable -c - -o requirements-durable.txt
+	sed -n '/^python-dateutil==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group bench -c - -o requirements-bench.txt
 
 clean:
-	rm -rf $(VENV) $(DURABLE) .state
+	rm -rf $(VENV) $(DURABLE) $(ENGINES) .state

@@ -144,6 +144,11 @@ TYPES: Final = (
     "ExpectedEventMissing",
     "ActionFailed",
     "EventRefused",
+    "Digest",
+    "RuleSilent",
+    "RulesChanged",
+    "SilenceEnding",
+    "SilenceLong",
 )
 """The short names. Any other event is known by its full type."""
 

@@ -12,11 +12,15 @@ type EventStatus = Literal["deciding", "decided", "refused", "failed"]
 """`deciding` waits for a lookup; `failed` could not be decided and waits for a
 replay; `refused` could not be read."""
 
-type IntentStatus = Literal["waiting", "running", "retrying", "done", "refused", "failed", "held"]
-"""`refused`: the far side said never; `failed`: every attempt is used up; `held`: a guard said no. These and `done` are
-final until somebody replays."""
+type IntentStatus = Literal[
+    "waiting", "running", "retrying", "done", "refused", "failed", "held", "suppressed", "collected"
+]
+"""`waiting`: for its first try, or for its time to come. `refused`: the far side said never; `failed`: every attempt is used
+up; `held`: a guard said no, and a person was told; `suppressed`: it was not to be done now, which the digest counts and
+nobody is told each time; `collected`: it goes out in the message of another. All but the first three are final until
+somebody replays."""
 
-FINAL: frozenset[IntentStatus] = frozenset({"done", "refused", "failed", "held"})
+FINAL: frozenset[IntentStatus] = frozenset({"done", "refused", "failed", "held", "suppressed", "collected"})
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,44 @@ class Checked(Struct, frozen=True, omit_defaults=True):
     note: str = ""
 
 
+type Kind = Literal["once_within", "once_after", "accumulate_within"]
+
+
+class Throttle(Struct, frozen=True, omit_defaults=True):
+    """How often. `once_within`: the first of `seconds`; `once_after`: all of `seconds` together, when they are over;
+    `accumulate_within`: all together, once there are `threshold` of them within `seconds`.
+
+    `key`: the rule and the values of `by`, which share one account; `shown`: the values in words. `parent`: nobody wrote
+    it, and the children of this run come together, at the latest after `seconds`.
+    """
+
+    kind: Kind
+    seconds: float
+    key: str
+    shown: str = ""
+    threshold: int = 0
+    parent: str = ""
+
+
+class Terms(Struct, frozen=True, omit_defaults=True):
+    """On which terms an intent may run.
+
+    `active`, `mute`: calendars in which it may, and may not. `after`: seconds behind the arrival of its event;
+    `unless_acknowledged`: only if nobody has taken care by then. `receiver`: who is told; `schedule`: on call, who gives the
+    address. `pipeline`: whose guards hold. `keys`: what an absence rule knows the event by.
+    """
+
+    throttle: Throttle | None = None
+    active: tuple[str, ...] = ()
+    mute: tuple[str, ...] = ()
+    after: float = 0.0
+    unless_acknowledged: bool = False
+    receiver: str = ""
+    schedule: str = ""
+    pipeline: str = ""
+    keys: tuple[str, ...] = ()
+
+
 class Intent(Struct, frozen=True, omit_defaults=True):
     """One effect a rule asks for. `key` is the same for every delivery; `params` may hold templates, never secrets."""
 
@@ -96,6 +138,7 @@ class Intent(Struct, frozen=True, omit_defaults=True):
     rule: str
     action: str
     params: dict[str, object]
+    terms: Terms | None = None
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True):
@@ -126,7 +169,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
     """One try. `uncertain`: the effect may have happened although this try did not see it."""
 
     at: datetime
-    outcome: Literal["done", "later", "refused", "failed", "held"]
+    outcome: Literal["done", "later", "refused", "failed", "held", "waits", "suppressed", "collected"]
     note: str = ""
     uncertain: bool = False
 

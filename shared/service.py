@@ -29,7 +29,9 @@ log: Final = logging.getLogger("switchyard")
 KEEP_DAYS: Final = 30
 KEEP_EVENTS: Final = 200_000
 _SOURCE: Final = "/switchyard"
-_TELLING: Final = frozenset({"ActionFailed", "EventRefused"})
+_TELLING: Final = frozenset(
+    {"ActionFailed", "EventRefused", "Digest", "RuleSilent", "RulesChanged", "SilenceEnding", "SilenceLong"}
+)
 _HOUR: Final = 3600.0
 _FAULT: Final = "our own fault: it failed every time it was tried, and the log says how"
 _VALUES: Final = re.compile(r"""'[^']*'|"[^"]*"|\d+""")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.events import Event
-from shared.guards import DEPTH, hold
+from shared.guards.loop import DEPTH, hold
 from shared.record import Intent
 
 

@@ -11,9 +11,14 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-DURABLE = {
-    canonicalize_name(Requirement(line).name): Requirement(line) for line in PYPROJECT["dependency-groups"]["durable"]
-}
+
+
+def group(name):
+    return {
+        canonicalize_name(Requirement(line).name): Requirement(line) for line in PYPROJECT["dependency-groups"][name]
+    }
+
+
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)", re.MULTILINE)
 
 
@@ -35,7 +40,8 @@ def blocks(name):
     [
         ("requirements.txt", asked()),
         ("requirements-dev.txt", asked("local", "dev")),
-        ("requirements-durable.txt", DURABLE),
+        ("requirements-durable.txt", group("durable")),
+        ("requirements-bench.txt", group("bench")),
     ],
 )
 def test_what_is_asked_for_is_what_is_pinned(name, wanted):
@@ -52,7 +58,9 @@ def one_line(block):
     return re.sub(r"via .*?switchyard", "via switchyard", text)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-durable.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-durable.txt", "requirements-bench.txt"]
+)
 def test_every_pin_has_a_hash_and_no_line_names_a_host(name):
     assert [package for package, (_, block) in blocks(name).items() if "--hash=sha256:" not in block] == []
     assert re.findall(r"(?:https?|file)://\S+|--(?:extra-)?index-url.*|--find-links.*", (ROOT / name).read_text()) == []
@@ -73,7 +81,7 @@ def test_the_second_environment_differs_in_durable_functions_alone():
 
 def test_every_direct_dependency_has_its_reason():
     reasons = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
-    assert [name for name in asked("local", "dev") | DURABLE if f"`{name}`" not in reasons] == []
+    assert [name for name in asked("local", "dev") | group("durable") | group("bench") if f"`{name}`" not in reasons] == []
 
 
 def test_the_lock_of_the_storage_emulator_names_no_host():

@@ -74,6 +74,8 @@ class Context:
     event: Event
     facts: Facts
     again: bool = False
+    keys: tuple[str, ...] = ()
+    """What an absence rule knows the event by."""
     policies: Mapping[str, Policy] = field(default_factory=dict)
     """Rollout policies in force, by name; `config`: the version of the configuration that they are of."""
     config: str = ""
@@ -89,6 +91,8 @@ class Action[P: Params]:
     run: Callable[[P, Context], Awaitable[Result]]
     idempotent: bool
     summary: str
+    internal: bool = False
+    """Nobody writes it: a rule of another kind is made of it."""
 
 
 @cache

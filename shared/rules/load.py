@@ -27,13 +27,24 @@ from shared.rules.steps import MODEL, Known, read_steps
 from shared.rules.tree import Node, Place, nearest, read
 
 TELL: Final = "(tell)"
-"""The implicit last rule: the receiver of `defaults.tell` hears of failed actions and refused events."""
+"""The implicit last rule: the receiver of `defaults.tell` hears of failed actions, refused events, and what the service
+notices about its rules.
+"""
 
 ORPHANS: Final = "(rollouts)"
 """The implicit rule before it: a rollout goes on when its policy is gone, and somebody has to hear of it."""
 
 _ENDS: Final = ("RolloutCompleted", "RolloutRolledBack", "RolloutStuck")
 _ASKS: Final = ("RolloutWaiting",)
+_OURS: Final = (
+    "ActionFailed",
+    "EventRefused",
+    "Digest",
+    "RuleSilent",
+    "RulesChanged",
+    "SilenceEnding",
+    "SilenceLong",
+)
 
 _RULE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _KEYS: Final = ("name", "event", "match", "do", "stop", "enabled")
@@ -176,7 +187,7 @@ class _Told:
         gone = {"not": {"data.policy": [f"= {name}" for name in policies]}} if policies else {}
         return [
             self._rule(ORPHANS, FILE, (*_ENDS, *_ASKS), self._tell, gone),
-            self._rule(TELL, FILE, ("ActionFailed", "EventRefused"), self._tell, {}),
+            self._rule(TELL, FILE, _OURS, self._tell, {}),
         ]
 
     def _rule(

@@ -12,10 +12,13 @@ from itertools import product
 from operator import attrgetter
 from typing import Final
 
-from shared.events import Event
-from shared.record import Checked, Decision, Facts, Intent, Lookup, Verdict
+import msgspec
+from msgspec.structs import replace
+
+from shared.events import Event, Model
+from shared.record import Checked, Decision, Facts, Intent, Kind, Lookup, Terms, Throttle, Verdict, run_of
 from shared.rules.match import JOB, METRICS, NO, UNKNOWN, YES, Code, Condition, Judge, Line
-from shared.rules.paths import Getter
+from shared.rules.paths import Gap, Getter, Path
 
 _WIDEST: Final = 256
 """Index keys one rule may take; a rule with longer lists is indexed by its other fields."""
@@ -25,10 +28,29 @@ _UNFIT: Final = re.compile("[^A-Za-z0-9-]")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One effect of a rule: an action by name and its parameters, which are shared and must not be changed."""
+    """One effect of a rule: an action by name and its parameters, which are shared and must not be changed.
+
+    `tells`: a person; `receiver`: which. `after`: seconds later, unless somebody has acknowledged it by then, it tells the next: with
+    `schedule`, whoever is on call then. `pipeline`: what it starts, whose guards hold.
+    """
 
     action: str
     params: dict[str, object]
+    tells: bool = False
+    receiver: str = ""
+    after: float = 0.0
+    schedule: str = ""
+    pipeline: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Throttling:
+    """A rule's `throttle`: of events with the same values of `by`."""
+
+    kind: Kind
+    seconds: float
+    by: tuple[Path, ...] = ()
+    threshold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +68,23 @@ class Rule:
     steps: tuple[Step, ...]
     stop: bool = False
     numbers: tuple[int, ...] = ()
+    throttle: Throttling | None = None
+    active: tuple[str, ...] = ()
+    mute: tuple[str, ...] = ()
+    together: bool = True
+    """Whether the children of one run make one message, where it has no `throttle`."""
+    keys: tuple[Path, ...] = ()
+    """Of an absence rule: by which values it knows what it waits for."""
 
     @property
     def implicit(self) -> bool:
         """Nobody wrote it: its name stands in brackets."""
         return self.name.startswith("(")
+
+    @property
+    def accounts(self) -> tuple[Path, ...]:
+        """The fields whose values tell its events apart."""
+        return (*(self.throttle.by if self.throttle else ()), *self.keys)
 
     @property
     def slug(self) -> str:
@@ -64,8 +98,8 @@ class _Entry:
     rule: Rule
     judges: tuple[Judge, ...]
     """What the index has not settled already."""
-    effects: tuple[tuple[str, Step], ...]
-    """Its steps, each with the end of its key."""
+    effects: tuple[tuple[str, Step, Terms], ...]
+    """Its steps, each with the end of its key and what is said of it whatever the event."""
 
 
 @dataclass(slots=True)
@@ -117,8 +151,11 @@ def _indexed(rules: Sequence[Rule]) -> _Index:
     for order, rule in enumerate(rules):
         lines = _indexable(rule.conditions)
         judges = tuple(one.judge for one in rule.conditions if one not in lines)
+        judges += tuple(_known(path) for path in rule.accounts if path.lookup)
         numbers = rule.numbers or range(1, len(rule.steps) + 1)
-        effects = tuple((f"-{rule.slug}-{n}", step) for n, step in zip(numbers, rule.steps, strict=True))
+        effects = tuple(
+            (f"-{rule.slug}-{n}", step, _standing(rule, step)) for n, step in zip(numbers, rule.steps, strict=True)
+        )
         entry = _Entry(order, rule, judges, effects)
         names = tuple(one.path.name for one in lines)
         for event in rule.events:
@@ -140,6 +177,78 @@ def _indexable(conditions: Sequence[Condition]) -> list[Line]:
         chosen.append(one)
     return sorted(chosen, key=lambda one: one.path.name)
 
+
+def _known(path: Path) -> Judge:
+    """A value that an account is kept by has to be looked up first; that nobody knows it is a value too."""
+    waits = METRICS if path.lookup == "metrics" else JOB
+
+    def judge(event: Event, facts: Facts) -> Code:
+        value = path.get(event, facts)
+        return waits if isinstance(value, Gap) and not value.asked else YES
+
+    return judge
+
+
+def _standing(rule: Rule, step: Step) -> Terms:
+    return Terms(
+        active=rule.active,
+        mute=rule.mute,
+        after=step.after,
+        unless_acknowledged=step.tells and step.after > 0,
+        receiver=step.receiver,
+        schedule=step.schedule,
+        pipeline=step.pipeline,
+    )
+
+
+CHILDREN: Final = 6 * 3600.0
+"""Seconds after which the children of one run are told of at the latest, also if it has not ended."""
+
+
+def _terms(rule: Rule, step: Step, standing: Terms, event: Event, facts: Facts) -> Terms | None:
+    throttle = _throttle(rule, step, event, facts)
+    keys = _keys(rule.keys, event, facts) if rule.keys else ()
+    if throttle is None and not keys:
+        return None if standing == _FREE else standing
+    return replace(standing, throttle=throttle, keys=keys)
+
+
+def _throttle(rule: Rule, step: Step, event: Event, facts: Facts) -> Throttle | None:
+    asked = rule.throttle
+    if asked is not None:
+        values = [_said(path.get(event, facts)) for path in asked.by]
+        shown = ", ".join(f"{path.name} {value}" for path, value in zip(asked.by, values, strict=True))
+        return Throttle(asked.kind, asked.seconds, _account(rule, values), shown, asked.threshold)
+    if not (step.tells and rule.together and step.after == 0):
+        return None
+    run = run_of(event, facts)
+    if run is None or not run.is_child or run.parent is None:
+        return None
+    account = _account(rule, [event.source, run.parent])
+    return Throttle("once_after", CHILDREN, account, f"run.parent {run.parent}", parent=run.parent)
+
+
+def _account(rule: Rule, values: Sequence[object]) -> str:
+    return _json.encode([rule.name, *values]).decode()
+
+
+def _said(value: object) -> object:
+    """A value that events are told apart by."""
+    return "unknown" if isinstance(value, Gap) else value
+
+
+def _keys(by: Sequence[Path], event: Event, facts: Facts) -> tuple[str, ...]:
+    """What an absence rule may know this event by: an endpoint has several models, and each of them has arrived."""
+    models = event.endpoint.models if event.endpoint else ()
+    events = [event]
+    if models and any(path.name.startswith("model.") for path in by):
+        parts = [one.rpartition(":") for one in models]
+        events = [replace(event, model=Model(name, version)) for name, _, version in parts]
+    return tuple(dict.fromkeys(_json.encode([_said(path.get(one, facts)) for path in by]).decode() for one in events))
+
+
+_json: Final = msgspec.json.Encoder()
+_FREE: Final = Terms()
 
 _FAILS: Final = frozenset({NO, UNKNOWN})
 
@@ -183,7 +292,17 @@ def plan(rules: Rules, event: Event, facts: Facts = _NOTHING, *, only: frozenset
             waiting = waiting or (rule.name if rule.stop else "")
             continue
         record = record or event.record
-        asked = [Intent(f"{record}{end}", record, rule.name, step.action, step.params) for end, step in entry.effects]
+        asked = [
+            Intent(
+                f"{record}{end}",
+                record,
+                rule.name,
+                step.action,
+                step.params,
+                _terms(rule, step, standing, event, facts),
+            )
+            for end, step, standing in entry.effects
+        ]
         intents += asked
         verdicts.append(Verdict(rule.name, rule.file, "matched", checked, tuple([one.key for one in asked])))
         if rule.stop:

@@ -68,7 +68,7 @@ def of_rules() -> Json:
     definitions = _blocks()
     steps = [_notify(), _retrain(definitions), _promote()]
     for name, action in sorted(discover().items()):
-        if name not in {"retrain", "promote"}:
+        if name not in {"retrain", "promote"} and not action.internal:
             steps.append(_step(name, _inner(type(action.example), definitions), action.summary))
     rule = {
         "type": "object",

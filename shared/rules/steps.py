@@ -49,7 +49,7 @@ def read_steps(node: Node, known: Known, report: Report) -> tuple[Step, ...]:
 
 
 def _step(node: Node, known: Known, report: Report) -> list[Step]:
-    verbs = {"notify", *known.actions}
+    verbs = {"notify", *(name for name, action in known.actions.items() if not action.internal)}
     named = [key for key in node.items if key in verbs]
     if len(named) > 1:
         said = " and ".join(repr(key) for key in named)
@@ -94,7 +94,7 @@ def _notify(node: Node, known: Known, report: Report) -> list[Step]:
         params = {**address, "language": language, **extra}
         own = {key: value for key, value in params.items() if key in kinds[action].model_fields}
         if _valid(action, own, node, known, report):
-            steps.append(Step(action, own))
+            steps.append(Step(action, own, tells=True, receiver=name))
     return steps
 
 
@@ -127,7 +127,7 @@ def _retrain(node: Node, known: Known, report: Report) -> list[Step]:
             report.say(node.place(("workspace",)), said)
             return []
         params["workspace"] = place.model_dump()
-    return [Step("retrain", params)] if _valid("retrain", params, node, known, report) else []
+    return [Step("retrain", params, pipeline=name or "")] if _valid("retrain", params, node, known, report) else []
 
 
 def _promote(node: Node, known: Known, report: Report) -> list[Step]:
@@ -156,7 +156,8 @@ def _plain(verb: str, node: Node, known: Known, report: Report) -> list[Step]:
     if not report.mapping(inner, f"the parameters of {verb!r}"):
         return []
     params = {key: value.plain() for key, value in inner.items.items()}
-    return [Step(verb, dict(params))] if _valid(verb, params, inner, known, report) else []
+    tells = issubclass(known.kind(verb), Channel)
+    return [Step(verb, dict(params), tells=tells)] if _valid(verb, params, inner, known, report) else []
 
 
 def _valid(action: str, params: Mapping[str, object], node: Node, known: Known, report: Report) -> bool:

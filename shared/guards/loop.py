@@ -1,4 +1,4 @@
-"""May this intent run now? Pure: a guard gets what it needs to know, and answers with a reason."""
+"""Loops: how many of our own actions lie behind an event."""
 
 from collections.abc import Mapping
 from typing import Final
