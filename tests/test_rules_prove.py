@@ -194,11 +194,10 @@ def event_of(type_: str, **parts: object) -> Event:
 def every_event(type_: str) -> Iterator[tuple[Event, Facts]]:
     """All of them, and those of which nobody knows the metrics or the job."""
     if type_ == "ModelDeployed":
-        for models, model in product(LISTS, (None, "a", "b")):
-            yield (
-                event_of(type_, endpoint=Endpoint("x", models=models), model=model and Model(model, "1")),
-                Facts(metrics={}, job=Job()),
-            )
+        endpoints = [None, *(Endpoint("x", models=models) for models in LISTS)]
+        for endpoint, model in product(endpoints, (None, "a", "b")):
+            event = event_of(type_, endpoint=endpoint, model=model and Model(model, "1"))
+            yield event, Facts(metrics={}, job=Job())
         return
     for team, auc, family in product(TEAMS, (*AUCS, "unknown"), (*FAMILIES, "unknown", "no run")):
         tags = {} if team is None else {"team": team}

@@ -59,7 +59,10 @@ _SHORT: Final = {f"{AZURE_ML}{name}".casefold(): name for name in TYPES} | {
 
 @dataclass(frozen=True)
 class Loaded:
-    """`rejected_files` were refused alone; the rules of the others are in force."""
+    """`rejected_files` were refused alone; the rules of the others are in force.
+
+    `idle`: rules that are not enabled. `declared`: by section, where each entry stands.
+    """
 
     rules: Rules
     config: Config
@@ -68,6 +71,8 @@ class Loaded:
     rejected_files: tuple[str, ...]
     version: str
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    idle: tuple[Rule, ...] = ()
+    declared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def load_texts(files: Mapping[str, str]) -> Loaded:
@@ -134,6 +139,8 @@ def load_texts(files: Mapping[str, str]) -> Loaded:
         tuple(sorted(rejected)),
         version,
         policies,
+        tuple(rules.idle),
+        declared,
     )
 
 
@@ -219,6 +226,7 @@ class _Rules:
         self.known = known
         self._candidates = candidates
         self.in_force: list[Rule] = []
+        self.idle: list[Rule] = []
         self.problems: list[Problem] = []
         self.rejected: list[str] = []
         self._names: dict[str, str] = {}
@@ -267,7 +275,10 @@ class _Rules:
             stop=report.truth(items.get("stop"), "stop", default=False),
         )
         _promotes(items.get("do"), rule, report)
-        return [rule] if report.truth(items.get("enabled"), "enabled", default=True) else []
+        if report.truth(items.get("enabled"), "enabled", default=True):
+            return [rule]
+        self.idle.append(rule)
+        return []
 
     def _parts(self, rule: Rule) -> list[Rule]:
         """The rule as it is decided: a registered model is promoted when it is a candidate of the policy too; the other steps
