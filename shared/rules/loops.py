@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from shared.events import TYPES
@@ -11,7 +10,7 @@ from shared.rules.match import Line
 from shared.rules.plan import Rule, Step
 from shared.rules.prove import Goal, all_of, ruled_out
 from shared.rules.report import has_template
-from shared.rules.shapes import NOTHING, SOME_TEXT, Domain, Shape, shapes
+from shared.rules.shapes import SOME_TEXT, Domain, Shape, shapes
 
 _LONGEST: Final = 3
 """Rules in one circle."""
@@ -53,6 +52,7 @@ class Arrow:
 class _Graph:
     rules: Sequence[Rule]
     policies: Mapping[str, Policy]
+    types: frozenset[str]
     _from: dict[int, list[Arrow]] = field(default_factory=dict)
 
     def arrows(self, at: int) -> list[Arrow]:
@@ -62,18 +62,24 @@ class _Graph:
 
     def _found(self, rule: Rule) -> Iterator[Arrow]:
         for step in rule.steps:
-            for caused in _caused(rule, step, self.policies):
+            for caused in self._caused(rule, step):
                 for then in self.rules:
                     if caused.type in then.events and not ruled_out(
                         [caused.kept, all_of(then.conditions)], caused.shapes
                     ):
                         yield Arrow(rule, step, caused, then)
 
+    def _caused(self, rule: Rule, step: Step) -> Iterator[Caused]:
+        if step.action in _OUTSIDE:
+            yield from (Caused(one, shapes(one), sure=False) for one in sorted(self.types - _OURS))
+        elif step.action in _LEADS:
+            yield from _LEADS[step.action](rule, step, self.policies)
+
 
 def circles(rules: Sequence[Rule], policies: Mapping[str, Policy]) -> list[tuple[Arrow, ...]]:
     """The ways in which rules come back to themselves, the surest of each. One that has a shorter one within it is left out."""
-    acting = [rule for rule in rules if any(step.action in _LEADS for step in rule.steps)]
-    graph = _Graph(acting, policies)
+    acting = [rule for rule in rules if any(step.action in _LEADS or step.action in _OUTSIDE for step in rule.steps)]
+    graph = _Graph(acting, policies, frozenset(event for rule in acting for event in rule.events))
     number = {id(rule): n for n, rule in enumerate(acting)}
     found: dict[tuple[int, ...], tuple[Arrow, ...]] = {}
     for length in range(1, _LONGEST + 1):
@@ -110,12 +116,6 @@ def _paths(graph: _Graph, number: Mapping[int, int], start: int, length: int) ->
 # What follows from an action
 
 
-def _caused(rule: Rule, step: Step, policies: Mapping[str, Policy]) -> Iterator[Caused]:
-    find = _LEADS.get(step.action)
-    if find is not None:
-        yield from find(rule, step, policies)
-
-
 def _retrain(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]:
     """Its run, with the tags we give it; and the model that its job registers, with tags of the job's own."""
     place = step.params.get("workspace")
@@ -128,7 +128,7 @@ def _retrain(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused
         "run.experiment": _given(step.params.get("experiment")),
     }
     for type_ in ("RunStatusChanged", "RunCompleted"):
-        yield Caused(type_, _alone(type_, run), kept, tagged=True)
+        yield Caused(type_, _closed(_runs(type_), run), kept, tagged=True)
     models = tuple(shape.with_fields(fields) for shape in shapes("ModelRegistered"))
     yield Caused("ModelRegistered", models, kept)
 
@@ -154,9 +154,8 @@ def _promote(rule: Rule, step: Step, policies: Mapping[str, Policy]) -> Iterator
     }
     if where is not None:
         fields |= {name: _given(getattr(where, name)) for name in _PLACE}
-    own = not has_template(step.params.get("model"))
-    names = () if own or "ModelRegistered" not in rule.events else ("model.name", "model.version")
-    kept = _kept(rule, (*(() if where else _PLACE), *names))
+    handed = ("model.name", "model.version") if has_template(step.params.get("model")) else ()
+    kept = _kept(rule, (*(() if where else _PLACE), *handed))
     for type_ in _ROLLOUT:
         told = fields | _tags(rule, {}) | {"data.policy": _given(step.params.get("policy"))}
         yield Caused(type_, _closed(shapes(type_), told), kept, tagged=True)
@@ -170,21 +169,9 @@ def _expect(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]
     yield Caused("ExpectedEventMissing", tuple(one.with_fields(fields) for one in shapes("ExpectedEventMissing")))
 
 
-def _outside(rule: Rule, step: Step, _: Mapping[str, Policy], *, also: Sequence[str] = ()) -> Iterator[Caused]:
-    """Whoever is called may do anything."""
-    del rule, step
-    for type_ in dict.fromkeys((*(name for name in TYPES if name not in _OURS), *also)):
-        yield Caused(type_, shapes(type_), sure=False)
-
-
-_LEADS: Final = {
-    "retrain": _retrain,
-    "resubmit": _resubmit,
-    "promote": _promote,
-    "expect": _expect,
-    "dispatch": _outside,
-    "webhook": partial(_outside),
-}
+_LEADS: Final = {"retrain": _retrain, "resubmit": _resubmit, "promote": _promote, "expect": _expect}
+_OUTSIDE: Final = frozenset({"dispatch", "webhook"})
+"""Whoever is called may do anything."""
 
 
 def _kept(rule: Rule, names: Sequence[str], head: str = " ") -> Goal:
@@ -203,11 +190,7 @@ def _given(value: object) -> Domain:
     """A value that the configuration gives; where a template makes it, nobody knows which."""
     if value is None or has_template(value):
         return SOME_TEXT
-    return Domain("text", missing=False, only=(_text(value),))
-
-
-def _text(value: object) -> str:
-    return str(value)
+    return Domain("text", missing=False, only=(str(value),))
 
 
 def _tags(rule: Rule, given: Mapping[object, object]) -> dict[str, Domain]:
@@ -223,16 +206,9 @@ def _runs(type_: str) -> tuple[Shape, ...]:
     )
 
 
-def _alone(type_: str, fields: Mapping[str, Domain]) -> tuple[Shape, ...]:
-    return _closed(_runs(type_), fields)
-
-
 def _closed(among: Sequence[Shape], fields: Mapping[str, Domain]) -> tuple[Shape, ...]:
     """With these tags and no others."""
     return tuple(
         Shape(one.type, {**one.fields, **fields}, {head: state for head, state in one.heads.items() if head != "tags"})
         for one in among
     )
-
-
-__all__ = ["NOTHING", "Arrow", "Caused", "circles"]
