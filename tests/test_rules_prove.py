@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.events import Drift, Endpoint, Event, Model, Run
+from shared.events import Endpoint, Event, Model, Run, parse
 from shared.record import Facts, Job
 from shared.rules.load import load_texts
 from shared.rules.match import YES, Condition
+from shared.rules.paths import FIXED, Gap, Path, find
 from shared.rules.plan import judged
 from shared.rules.prove import disjoint, implies, possible, witness
+from shared.rules.shapes import Domain, Shape, shapes
 
 MAIN = "receivers: {a: {email: a@contoso.com}}"
 
@@ -135,6 +137,108 @@ def test_a_rule_with_very_many_choices_is_not_waited_for():
     asked = tuple(one for conditions_ in many for one in conditions_)
     assert possible((*asked, *conditions("{tags.v: x, not: {tags.v: x}}")), "RunCompleted")  # true, were there time
     assert implies(asked, conditions("{tags.a: x}"), "RunCompleted") is not True
+
+
+# The door, and what the shapes say comes through it
+
+NAMES = {
+    "RunCompleted": ("runId", "runType", "runStatus", "experimentName"),
+    "RunStatusChanged": ("runId", "runType", "runStatus", "experimentName"),
+    "ModelRegistered": ("modelName", "modelVersion"),
+    "ModelDeployed": ("ServiceName", "ServiceComputeType", "ModelIds"),
+    "DatasetDriftDetected": (
+        "DataDriftId",
+        "DataDriftName",
+        "RunId",
+        "BaseDatasetId",
+        "TargetDatasetId",
+        "DriftCoefficient",
+        "StartTime",
+        "EndTime",
+    ),
+    "Storage": ("url", "contentLength"),
+    "Other": ("modelName", "runId"),
+}
+TABLES = {
+    "Run": ("runTags", "runProperties"),
+    "ModelR": ("modelTags", "modelProperties"),
+    "ModelD": ("ServiceTags", "ServiceProperties"),
+    "Other": ("tags", "properties"),
+}
+RAW = {name: f"Microsoft.MachineLearningServices.{name}" for name in NAMES} | {
+    "Storage": "Microsoft.Storage.BlobCreated",
+    "Other": "com.contoso.Thing",
+}
+SUBJECTS = (
+    "",
+    "experiments/e/runs/HD_1_2",
+    "models/fraud:3",
+    "endpoints/x",
+    "/blobServices/default/containers/c/blobs/a/b",
+)
+VALUES = st.sampled_from(["", "x", "Failed", "HD_1_3", "a:1,b:2", 0.4, 7, None, "AutoML_9"])
+USER = st.dictionaries(
+    st.sampled_from(
+        ["team", "azureml_modelmonitor_threshold_breached", "azureml.parentRunId", "runTemplate", "hyperparameters"]
+    ),
+    st.sampled_from(["x", "automl_child", "fraud_signal has failed due to drift"]),
+)
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> Event:
+    name = draw(st.sampled_from(sorted(NAMES)))
+    if name in {"RunCompleted", "DatasetDriftDetected"}:
+        names = [one for one in NAMES[name] if one != "runStatus"]  # no such event says one
+    else:
+        names = list(NAMES[name])
+    data = draw(st.fixed_dictionaries({}, optional=dict.fromkeys(names, VALUES)))
+    for table in next((tables for begin, tables in TABLES.items() if name.startswith(begin)), ()):
+        data[table] = draw(USER)
+    storage = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a"
+    return parse(
+        {
+            "id": "1",
+            "topic": storage
+            if name == "Storage"
+            else "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w",
+            "eventType": RAW[name],
+            "eventTime": "2026-01-05T08:00:00Z",
+            "subject": draw(st.sampled_from(SUBJECTS)),
+            "data": data,
+        }
+    )
+
+
+def fits(shape: Shape, event: Event, facts: Facts) -> bool:
+    names = [*FIXED, "tags.team", "properties.runTemplate", "metrics.auc", "data.x"]
+    paths = [path for name in names if isinstance(path := find(name), Path)]
+    return all(admits(shape.domain(path), path.get(event, facts)) for path in paths)
+
+
+def admits(domain: Domain, value: object) -> bool:
+    if isinstance(value, Gap):
+        return domain.unknown
+    if value is None or value == ():
+        return domain.missing and not domain.unknown
+    if domain.only is not None:
+        return value in domain.only
+    kinds = {"text": str, "number": int | float, "whole": int, "truth": bool, "texts": tuple}
+    return not domain.unknown and isinstance(value, kinds.get(domain.kind, object))
+
+
+@settings(max_examples=300, deadline=None)
+@given(arrivals(), st.booleans(), st.booleans(), st.sampled_from([None, True, False]))
+def test_whatever_comes_through_the_door_has_one_of_the_shapes_of_its_type(event, metrics, job, is_child):
+    unknown = {name: "no answer" for name, known in (("metrics", metrics), ("job", job)) if not known}
+    looked_up = Job(status="Completed", duration=3.0, is_child=is_child, parent="p" if is_child else None)
+    facts = Facts(
+        {"auc": 0.9} if metrics and event.run else {} if metrics else None, looked_up if job else None, unknown
+    )
+    if event.run is None and event.model is None:
+        facts = Facts(metrics={})
+    among = shapes(event.type, doubt=True)
+    assert any(fits(shape, event, facts) for shape in among)
 
 
 # Small domains, all of them

@@ -6,13 +6,12 @@ from itertools import combinations
 from typing import Final
 
 from shared import messages
-from shared.events import TYPES
 from shared.rules.load import ORPHANS, TELL, Loaded
 from shared.rules.loops import Arrow, circles
 from shared.rules.match import PRESENT, Block, Condition, Line, line
 from shared.rules.plan import Rule, Step
 from shared.rules.prove import Example, all_of, example, implies, not_all_of, possible, ruled_out
-from shared.rules.shapes import NOTHING, shapes
+from shared.rules.shapes import FROM_AZURE, NOTHING, shapes
 
 
 @dataclass(frozen=True, order=True)
@@ -90,7 +89,7 @@ def _matching(rule: Rule) -> Iterator[Finding]:
     for one in lines:
         without, empty = lacks[id(one)], one.test.holds(None)
         if len(without) == len(rule.events):
-            has = [type_ for type_ in TYPES if not _lacks(one, type_)]
+            has = [type_ for type_ in FROM_AZURE if not _lacks(one, type_)]
             instead = f"; {_or(has)} has it" if has and len(has) <= _FEW else ""
             held = "always" if empty else "never"
             message = (
@@ -309,7 +308,13 @@ def _who(pairs: Sequence[tuple[_Told, _Told]]) -> str:
         channels = found.setdefault(tuple(names), [])
         if one.step.action not in channels:
             channels.append(one.step.action)
-    return _and(_reached(names, channels) for names, channels in found.items()) if found else ""
+    alone = {(names[0], channel) for names, channels in found.items() if len(names) == 1 for channel in channels}
+    said = [
+        _reached(names, channels)
+        for names, channels in found.items()
+        if len(names) == 1 or not all((name, channel) in alone for name in names for channel in channels)
+    ]
+    return _and(said) if said else ""
 
 
 def _reached(names: Sequence[str], channels: Sequence[str]) -> str:

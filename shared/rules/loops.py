@@ -25,6 +25,9 @@ _OURS: Final = frozenset({*_ROLLOUT, "ActionFailed", "EventRefused", "ExpectedEv
 """What only the service itself raises."""
 
 
+_ALL: Final[Goal] = all_of(())
+
+
 @dataclass(frozen=True)
 class Caused:
     """Events of one type that an action leads to. `kept`: conditions of its rule that hold for them too; `tagged`: whether
@@ -33,7 +36,7 @@ class Caused:
 
     type: str
     shapes: tuple[Shape, ...]
-    kept: Goal = ((), frozenset())
+    kept: Goal = _ALL
     tagged: bool = False
     sure: bool = True
 

@@ -96,14 +96,14 @@ def example(goals: Sequence[Goal], among: Sequence[Shape]) -> Example | None:
     try:
         for case in islice(_cases(goals, among), _TRIES):
             made = None if case.open else _event(case)
-            if made is not None and all(_reached(goal, made) for goal in goals):
+            if made is not None and all(_meets(goal, made) for goal in goals):
                 return made
     except _TooManyError:
         pass
     return None
 
 
-def _reached(goal: Goal, made: Example) -> bool:
+def _meets(goal: Goal, made: Example) -> bool:
     part, wanted = goal
     judges = [one.judge for one in (part if isinstance(part, tuple) else (part,))]
     code = judged(judges, made.event, made.facts)  # for all of them together, nobody knows is NO
@@ -279,7 +279,8 @@ def _many(element: Domain, asks: Sequence[_Ask], *, plain: bool) -> object:
     found = [_one(element, (ask, *never)) for ask in needed] or [_one(element, never)]
     if any(one is _NONE for one in found):
         return _NONE
-    return _UNSURE if any(one is _UNSURE for one in found) else tuple(found)
+    # A payload may hold a list of it all, but hardly does: no example for a person.
+    return _UNSURE if plain or any(one is _UNSURE for one in found) else tuple(found)
 
 
 def _candidates(domain: Domain, asks: Sequence[_Ask]) -> Iterator[object]:

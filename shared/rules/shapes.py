@@ -105,6 +105,14 @@ class _Way:
     """Of an event without a run: whether there is one to ask about all the same."""
 
 
+FROM_AZURE: Final = (
+    "RunCompleted",
+    "RunStatusChanged",
+    "DriftDetected",
+    "ModelRegistered",
+    "ModelDeployed",
+    "BlobCreated",
+)
 _ROLLOUT: Final = _Way((_PLACE, _MODEL, _ENDPOINT), _TAGS)
 _WAYS: Final[Mapping[str, tuple[_Way, ...]]] = {
     "RunCompleted": (_Way((_PLACE,), _TAGGED, _COMPLETED), _Way((_PLACE,), _TAGGED)),
