@@ -33,7 +33,7 @@ type Part = Condition | tuple[Condition, ...]
 type Goal = tuple[Part, Wanted]
 type _Ask = tuple[Test, Wanted]
 
-_MOST_CASES: Final = 4096
+_MOST_STEPS: Final = 4096
 _MOST_CHOICES: Final = 200
 _TRIES: Final = 64
 """Cases that are tried for an example."""
@@ -122,14 +122,60 @@ class _Case:
     open: bool
 
 
+type _Asked = tuple[Line, Wanted]
+
+
 def _cases(goals: Sequence[Goal], among: Sequence[Shape]) -> Iterator[_Case]:
     """Every way to reach the goals that is not ruled out."""
-    for n, lines in enumerate(_apart(list(goals), [])):
-        if n >= _MOST_CASES:
+    search = _Search(among)
+    for lines in search.apart(list(goals), []):
+        yield from search.fitting(lines)
+
+
+@dataclass
+class _Search:
+    """One way after the other; one that is ruled out by some of its lines already is not followed any further."""
+
+    among: Sequence[Shape]
+    steps: int = 0
+
+    def apart(self, goals: list[Goal], lines: list[_Asked]) -> Iterator[list[_Asked]]:
+        choices: list[list[Goal]] = []
+        lines = list(lines)
+        while goals:
+            part, wanted = goals.pop()
+            inner = _inside(part, wanted)
+            if isinstance(part, Line):
+                lines.append((part, wanted))
+            elif inner is not None and _all(part, wanted):
+                goals += inner
+            elif inner is not None:
+                choices.append(inner)
+            # Anything else may hold or not: it is no reason against.
+        self.steps += 1
+        if self.steps > _MOST_STEPS or len(choices) > _MOST_CHOICES:
             raise _TooManyError
+        if next(self.fitting(lines), None) is None:
+            return
+        if not choices:
+            yield lines
+            return
+        yield from self._each(sorted(choices, key=len), lines)
+
+    def _each(self, choices: list[list[Goal]], lines: list[_Asked]) -> Iterator[list[_Asked]]:
+        """One of each."""
+        if not choices:
+            yield lines
+            return
+        for goal in choices[0]:
+            for found in self.apart([goal], lines):
+                yield from self._each(choices[1:], found)
+
+    def fitting(self, lines: Sequence[_Asked]) -> Iterator[_Case]:
+        """The shapes, each with values, that these lines allow."""
         seen: set[tuple[Domain, ...]] = set()
         paths = {line.path.name: line.path for line, _ in lines}
-        for shape in among:
+        for shape in self.among:
             domains = tuple(shape.domain(path) for path in paths.values())
             if domains in seen:
                 continue
@@ -139,49 +185,23 @@ def _cases(goals: Sequence[Goal], among: Sequence[Shape]) -> Iterator[_Case]:
                 yield case
 
 
-type _Asked = tuple[Line, Wanted]
+def _inside(part: Part, wanted: Wanted) -> list[Goal] | None:
+    """The goals that a block or a list of conditions comes down to; None where it is neither."""
+    if isinstance(part, tuple):
+        return [(one, wanted) for one in part]
+    if isinstance(part, Block) and part.kind == "not":
+        return [(part.blocks[0], _INSIDE_NOT[wanted])]
+    if isinstance(part, Block):
+        return [(block, wanted) for block in part.blocks]
+    return None
 
 
-def _apart(goals: list[Goal], lines: list[_Asked]) -> Iterator[list[_Asked]]:
-    lines = list(lines)
-    choices: list[list[Goal]] = []
-    while goals:
-        part, wanted = goals.pop()
-        if isinstance(part, Line):
-            lines.append((part, wanted))
-        elif isinstance(part, tuple):
-            each: list[Goal] = [(one, wanted) for one in part]
-            if wanted in (HOLDS, _MAY):
-                goals += each
-            else:
-                choices.append(each)
-        elif isinstance(part, Block) and part.kind == "not":
-            goals.append((part.blocks[0], _INSIDE_NOT[wanted]))
-        elif isinstance(part, Block):
-            each = [(block, wanted) for block in part.blocks]
-            if wanted in (HOLDS, _MAY):
-                choices.append(each)
-            else:
-                goals += each
-        # Anything else may hold or not: it is no reason against.
-    if len(choices) > _MOST_CHOICES:
-        raise _TooManyError
-    if not choices:
-        yield lines
-        return
-    first, *rest = sorted(choices, key=len)
-    for goal in first:
-        # The other choices stay what they are: one of each.
-        yield from _with(goal, rest, lines)
-
-
-def _with(goal: Goal, rest: list[list[Goal]], lines: list[_Asked]) -> Iterator[list[_Asked]]:
-    for found in _apart([goal], lines):
-        if not rest:
-            yield found
-            continue
-        for one in rest[0]:
-            yield from _with(one, rest[1:], found)
+def _all(part: Part, wanted: Wanted) -> bool:
+    """Whether all of what is inside has to be reached, or one of it."""
+    if isinstance(part, Block) and part.kind == "not":
+        return True
+    either = isinstance(part, Block)
+    return either != (wanted in (HOLDS, _MAY))
 
 
 def _case(shape: Shape, lines: Sequence[_Asked], domains: Mapping[str, Domain]) -> _Case | None:
