@@ -140,7 +140,6 @@ def test_a_hard_riddle_is_left_unproved_rather_than_waited_for():
     riddle = tuple(one for text in texts for one in conditions(text))
     assert possible(riddle, "RunCompleted")
     assert witness(riddle, "RunCompleted") is None
-    assert implies(riddle, conditions("{tags.a: x}"), "RunCompleted") is None
 
 
 # The door, and what the shapes say comes through it
@@ -231,7 +230,7 @@ def admits(domain: Domain, value: object) -> bool:
     return not domain.unknown and isinstance(value, kinds.get(domain.kind, object))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(arrivals(), st.booleans(), st.booleans(), st.sampled_from([None, True, False]))
 def test_whatever_comes_through_the_door_has_one_of_the_shapes_of_its_type(event, metrics, job, is_child):
     unknown = {name: "no answer" for name, known in (("metrics", metrics), ("job", job)) if not known}
@@ -325,7 +324,7 @@ def holds(asked: tuple[Condition, ...], event: Event, facts: Facts) -> bool:
 
 
 @pytest.mark.parametrize("type_", sorted(LINES))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_the_proofs_agree_with_every_event_of_a_small_domain(type_, data):
     """Without expressions the proofs are complete: what the domain does not show is never, and it holds an event for each
@@ -337,3 +336,26 @@ def test_the_proofs_agree_with_every_event_of_a_small_domain(type_, data):
     assert possible(first, type_) == bool(one) == (witness(first, type_) is not None)
     assert disjoint(first, second, type_) == (not both)
     assert implies(first, second, type_) == (len(one) == len(both))
+
+
+SEARCHED = [
+    *LINES["RunCompleted"],
+    *(
+        f"tags.team: '~ {pattern}'"
+        for pattern in ("^fr", "^fraud$", "^aml", "(?i)AML|^o", "ud$", "^0\\.[1-5]", "^[^f]")
+    ),
+    "tags.team: ['~ ^f', 0.5, absent]",
+]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_with_expressions_nothing_is_proved_that_an_event_contradicts(data):
+    first, second = (conditions(data.draw(blocks(SEARCHED, 2))) for _ in range(2))
+    one = [(event, facts) for event, facts in ALL["RunCompleted"] if holds(first, event, facts)]
+    both = [(event, facts) for event, facts in one if holds(second, event, facts)]
+    assert possible(first, "RunCompleted") or not one
+    assert not both or not disjoint(first, second, "RunCompleted")
+    assert len(one) == len(both) or implies(first, second, "RunCompleted") is not True
+    shown = witness((*first, *second), "RunCompleted")
+    assert shown is None or holds((*first, *second), shown.event, shown.facts)

@@ -33,7 +33,7 @@ type Part = Condition | tuple[Condition, ...]
 type Goal = tuple[Part, Wanted]
 type _Ask = tuple[Test, Wanted]
 
-_MOST_STEPS: Final = 4096
+_MOST_STEPS: Final = 2000
 _MOST_CHOICES: Final = 200
 _TRIES: Final = 64
 """Cases that are tried for an example."""
