@@ -1,4 +1,4 @@
-"""Schedules: retention, and the registry's word on what is live."""
+"""Schedules: retention, the archive, the configuration, silences, the digest, and the registry's word on what is live."""
 
 import azure.functions as func
 
@@ -14,8 +14,38 @@ async def on_retention(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the b
     await service.prune(service.world.clock())
 
 
+@bp.function_name("on_silences")
+@bp.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
+async def on_silences(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """Their owners hear of those that end soon, or stay long."""
+    await host.service().on_silences()
+
+
+@bp.function_name("on_digest")
+@bp.timer_trigger(arg_name="timer", schedule="15 */10 * * * *", run_on_startup=False)
+async def on_digest(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """Once a day: how much was held back."""
+    service = host.service()
+    await service.digest(service.world.clock())
+
+
 @bp.function_name("on_registry")
 @bp.timer_trigger(arg_name="timer", schedule="0 */15 * * * *", run_on_startup=False)
 async def on_registry(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
     """A version that a person rejected in the registry goes, and the last approved one comes back."""
     await host.service().conductor.watch()
+
+
+@bp.function_name("on_configuration")
+@bp.timer_trigger(arg_name="timer", schedule="30 * * * * *", run_on_startup=False)
+async def on_configuration(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """An edit is taken up also while nothing arrives."""
+    await host.service().refresh()
+
+
+@bp.function_name("on_archive")
+@bp.timer_trigger(arg_name="timer", schedule="45 */5 * * * *", run_on_startup=False)
+async def on_archive(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """What came goes to the archive, which outlives the records."""
+    service = host.service()
+    await service.archive(service.world.clock())

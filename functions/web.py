@@ -17,24 +17,35 @@ def mounted() -> func.AsgiMiddleware:
     return func.AsgiMiddleware(web.app(host.service))
 
 
+async def answer(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """By the configuration as it is now; where it can't be read, the pages say so."""
+    await host.service().refresh()
+    answered: func.HttpResponse = await mounted().handle_async(req, context)
+    return answered
+
+
 @bp.function_name("approve")
 @bp.route(route="approve/{*rest}", methods=["GET", "HEAD", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
 async def approve(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """The signed link is the key: whoever is asked reads it on a phone and has no other."""
-    answer: func.HttpResponse = await mounted().handle_async(req, context)
-    return answer
+    return await answer(req, context)
+
+
+@bp.function_name("acknowledge")
+@bp.route(route="acknowledge/{*rest}", methods=["GET", "HEAD", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def acknowledge(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The same: whoever was told may say that they see to it, and mute the rest."""
+    return await answer(req, context)
 
 
 @bp.function_name("static")
 @bp.route(route="static/{name}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
 async def static(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-    """What that page looks like."""
-    answer: func.HttpResponse = await mounted().handle_async(req, context)
-    return answer
+    """What these pages look like."""
+    return await answer(req, context)
 
 
 @bp.function_name("web")
 @bp.route(route="{*route}", methods=["GET", "HEAD", "POST", "DELETE"])
 async def web_app(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-    answer: func.HttpResponse = await mounted().handle_async(req, context)
-    return answer
+    return await answer(req, context)

@@ -31,7 +31,7 @@ from shared.rollout.record import (
     Step,
     Verb,
 )
-from shared.rules.load import TELL
+from shared.rules.load import TELL, Loaded
 from shared.service import Told
 from shared.world import Clock
 
@@ -41,6 +41,9 @@ _MARKS: Final = {
     "refused": "[red]✗[/]",
     "failed": "[red]✗[/]",
     "held": "[yellow]■[/]",
+    "waits": "[dim]◷[/]",
+    "suppressed": "[dim]∅[/]",
+    "collected": "[dim]≡[/]",
 }
 _SAID: Final[dict[Verb, str]] = {
     "approve": "approved",
@@ -200,6 +203,20 @@ class Account:
             self._print(f"{_INDENT}[dim]{escape(words.reading(one, 'en'))}[/]")
         if isinstance(step.command, Ask):
             self._print(f"{_INDENT}[dim]answer there, or: switchyard rollouts approve {about.id} (or reject)[/]")
+
+    async def reloaded(self, old: Loaded, new: Loaded) -> None:
+        """An edit of the configuration, and what became of it."""
+        self.flush()
+        changed = [name for name, text in new.good.items() if old.good.get(name) != text]
+        gone = [name for name in old.good if name not in new.good]
+        edits = [f"{', '.join(changed)} changed"] * bool(changed) + [f"{', '.join(gone)} gone"] * bool(gone)
+        said = f"[bold]rules[/]: {len(new.rules)} in force, version {new.version}"
+        self._print(f"{self._now()}  {said}{escape(f' ({"; ".join(edits)})') if edits else ''}")
+        for problem in new.problems:
+            if problem not in old.problems:
+                self._print(f"{_INDENT}[red]refused[/]  {escape(str(problem))}")
+        for name in new.kept:
+            self._print(f"{_INDENT}[yellow]■[/] {escape(name)}: the last good version stays in force")
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, highlight=False)

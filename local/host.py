@@ -19,6 +19,7 @@ import uvicorn
 from croniter import croniter
 
 from local import queue, shelf
+from local.archive import FileArchive
 from local.door import PATH, Door, Function, Receive, Scope, Send
 from local.rollouts import Rollouts
 from local.shelf import SqliteShelf
@@ -27,7 +28,7 @@ from local.store import SCHEMA, SqliteStore
 from shared import wire
 from shared.cloud import Doors, doors
 from shared.conduct import OnStep
-from shared.service import Listener, Service
+from shared.service import Listener, OnChange, Service
 from shared.settings import ROLLOUT_QUEUE, WORK_QUEUE, Secrets, Settings
 from shared.web import app as web_app
 from shared.world import Clock, World
@@ -36,6 +37,9 @@ log: Final = logging.getLogger("switchyard.host")
 
 CONCURRENCY: Final = 128
 MOST_DEQUEUES: Final = 5
+WATCH: Final = 1.0
+"""Seconds of the wall between two looks at the configuration folder."""
+
 _AGAIN: Final = 30.0
 _LAST_CALL: Final = 5
 """Seconds for requests that are under way when the host stops."""
@@ -94,6 +98,7 @@ class Host:
         *,
         listener: Listener | None = None,
         on_step: OnStep | None = None,
+        on_change: OnChange | None = None,
         clock: Clock = wall,
         pace: float = 1,
         inbox: str | None = None,
@@ -126,8 +131,12 @@ class Host:
             documents=self._doors.documents,
             shelf=SqliteShelf(self.database),
             rollouts=queue.LocalQueue(self.queues, ROLLOUT_QUEUE),
+            archive=FileArchive(state.parent / "archive"),
         )
-        self.service = Service.of(world, settings, listener=listener or (lambda _: None), on_step=on_step)
+        self.service = Service.of(
+            world, settings, listener=listener or (lambda _: None), on_step=on_step, look_every=WATCH * pace
+        )
+        self.service.on_change += [on_change] if on_change else []
         self.service.inbox = inbox is not None
         functions_host.use(self.service)
         self.functions = discover(function_app.app)
@@ -150,6 +159,7 @@ class Host:
         elif self._inbox and path.split("/")[1] == "inbox":
             await self._borrow(self._inbox, scope, send)
         else:
+            await self.service.refresh()
             await self._web(scope, receive, send)
 
     async def _borrow(self, base: str, scope: Scope, send: Send) -> None:
@@ -166,7 +176,7 @@ class Host:
 
     def start(self) -> None:
         """Begins to work on the queue and the schedules, in the running loop."""
-        self._tasks = [asyncio.create_task(self._work())]
+        self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._watch())]
         self._tasks += [
             asyncio.create_task(self._schedule(schedule, function))
             for schedule, function in self.functions.timers.items()
@@ -194,6 +204,15 @@ class Host:
             task = asyncio.create_task(self._one(message))
             self._working.add(task)
             task.add_done_callback(self._finished)
+
+    async def _watch(self) -> None:
+        """The configuration folder: an edit is in force a moment after it was saved."""
+        while True:
+            try:
+                await self.service.refresh()
+            except Exception:
+                log.exception("the configuration can't be taken up")
+            await asyncio.sleep(WATCH)
 
     async def _next(self) -> queue.Handed:
         while True:

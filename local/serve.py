@@ -95,6 +95,7 @@ async def _serve(
         environ,
         listener=account,
         on_step=account.rollout if account else None,
+        on_change=account.reloaded if account else None,
         clock=clock,
         pace=pace,
         inbox=box.http if box else None,
@@ -111,6 +112,7 @@ async def _serve(
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     async with listening(host, port) as bound:
+        await host.service.refresh()
         _welcome(console, host, base, simulated_too=box is not None)
         if box:
             door = f"http://127.0.0.1:{bound}/runtime/webhooks/eventgrid?functionName=on_event"
@@ -141,4 +143,8 @@ def _welcome(console: Console, host: Host, base: str, *, simulated_too: bool) ->
     console.print(f"  rules    {len(loaded.rules)} in force, version {loaded.version}", highlight=False)
     for problem in loaded.problems:
         console.print(f"  [red]refused[/]  {problem}", highlight=False, soft_wrap=True)
+    for name in loaded.kept:
+        console.print(
+            f"  [yellow]kept[/]     {name}: the last good version is in force", highlight=False, soft_wrap=True
+        )
     console.print()

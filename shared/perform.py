@@ -6,19 +6,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import ValidationError
 
-from shared import book, guards, messages
+from shared import book, guards, messages, wire
+from shared import links as signed
 from shared.actions import Action, Channel, Context, Link, Params, discover
+from shared.actions._text import name_of
+from shared.answers import Caused, answered, caused
+from shared.answers import behind as lineage
 from shared.errors import PermanentError, TemporaryError
 from shared.events import OWN, Event
+from shared.guards.ask import Collected, Go, Held, Suppressed, Wait
+from shared.messages.together import Together, plain, together
 from shared.record import Attempt, EventRecord, Facts, Intent, IntentStatus, Lookup, WorkspaceRef
-from shared.rollout import links as approvals
 from shared.rules.load import Loaded
+from shared.rules.steps import address_of
+from shared.rules.troubles import acknowledgeable
 from shared.settings import Settings
 from shared.world import Claim, World
 
-type Outcome = Literal["done", "later", "refused", "failed", "held", "ended before"]
+type Outcome = Literal["done", "later", "waits", "refused", "failed", "held", "suppressed", "collected", "ended before"]
 
 _WAITS: Final = (10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
 _ROLLOUTS: Final = 50
@@ -27,13 +36,19 @@ _ROLLOUTS: Final = 50
 _ECHO: Final = timedelta(hours=1)
 """How long after a rollout's end its deployment may still be announced."""
 
+_LOOKED_UP: Final = 100
+"""Events of one message whose metrics are looked up."""
+
+HELD_BACK: Final = "held-back"
+_JOBS: Final = frozenset({"retrain", "resubmit"})
+
 _PATIENCE: Final = 2
 """Tries that wait for a lookup which only decorates a message; then it goes out without."""
 
 
 @dataclass(frozen=True)
 class Performed:
-    """How it went. `wait`: seconds until the next try, for `later`."""
+    """How it went. `wait`: seconds until the next try, for `later` and `waits`."""
 
     outcome: Outcome
     claim: Claim | None = None
@@ -88,8 +103,14 @@ async def _run(world: World, where: WorkspaceRef, event: Event) -> str:
     return origin.run
 
 
-def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
-    """The next clicks: the run in the studio, the record in the console; of a notice about another event, that event."""
+def links(settings: Settings, record: EventRecord, facts: Facts, to: str = "") -> list[Link]:
+    """The next clicks: the run in the studio, the record in the console; of a notice about another event, that event. And
+    where the receiver `to` may say that somebody sees to it.
+    """
+    return [*_looks(settings, record, facts), *_acknowledgement(settings, record, to)]
+
+
+def _looks(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
     event = record.event
     about = event.data.get("record") if event and event.type in {"ActionFailed", "EventRefused"} else None
     found = [Link("console", f"{settings.public_url}/events/{about or record.id}")]
@@ -98,6 +119,8 @@ def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
             *_approval(settings, event),
             Link("rollout", f"{settings.public_url}/rollouts/{event.data.get('rollout')}"),
         ]
+    if event and event.type in {"SilenceEnding", "SilenceLong"}:
+        return [Link("silence", f"{settings.public_url}/silences")]
     if facts.job and facts.job.studio_url:
         return [Link("studio", facts.job.studio_url), *found]
     if event and event.workspace and event.subscription and event.resource_group:
@@ -114,8 +137,19 @@ def _approval(settings: Settings, event: Event) -> list[Link]:
     if not (settings.signing_key and isinstance(ask, int) and isinstance(rollout, str) and isinstance(until, str)):
         return []
     ends, to = datetime.fromisoformat(until), str(event.data.get("ask_of"))
-    token = approvals.token(settings.signing_key, rollout=rollout, ask=ask, until=ends, to=to)
+    token = signed.token(settings.signing_key, signed.Approval(rollout, ask, ends, to))
     return [Link("approve", f"{settings.public_url}/approve/{token}")]
+
+
+_ACKNOWLEDGED: Final = timedelta(days=7)
+"""How long after the event it can be acknowledged by the link of its message."""
+
+
+def _acknowledgement(settings: Settings, record: EventRecord, to: str) -> list[Link]:
+    if not settings.signing_key or not acknowledgeable(record):
+        return []
+    link = signed.Acknowledgement(record.id, record.received + _ACKNOWLEDGED, to)
+    return [Link("acknowledge", f"{settings.public_url}/acknowledge/{signed.token(settings.signing_key, link)}")]
 
 
 def _studio_page(event: Event) -> str | None:
@@ -131,8 +165,33 @@ def _idempotent(intent: Intent) -> bool:
     return action is not None and action.idempotent
 
 
-type Tell = Callable[[Claim, str, str], Awaitable[None]]
-"""Tells a person that an intent ended badly: the claim, the outcome, the reason. Told twice is told once."""
+def _compared(records: Sequence[EventRecord], rule: str) -> tuple[str, bool | None]:
+    """The metric that a rule asks for, as it was decided; and whether it asks for little of it."""
+    for record in records:
+        for verdict in record.decision.verdicts if record.decision else ():
+            for line in verdict.checked if verdict.rule == rule else ():
+                if line.path.startswith("metrics."):
+                    return line.path.removeprefix("metrics."), True if line.expected.startswith("<") else None
+    return "", None
+
+
+class HeldBack(Struct, frozen=True):
+    """What was suppressed, in short, until the digest has told of it."""
+
+    at: datetime
+    rule: str
+    action: str
+    receiver: str
+    guard: str
+    note: str
+    record: str
+    type: str
+
+
+type Tell = Callable[[Claim, str, str, str], Awaitable[None]]
+"""Tells a person that an intent ended badly: the claim, the outcome, the reason, and a name under which it is told once where
+that is not once for each intent. Told twice is told once.
+"""
 
 
 @dataclass(frozen=True)
@@ -179,20 +238,31 @@ class Performer:
         if action is None:
             note = f"this version has no action {intent.action!r}: replay the event to decide it anew"
             return await self._end(claim, "refused", began, note)
-        held = guards.hold(intent, event) or await self._own(intent, event)
-        if held:
-            return await self._end(claim, "held", began, held)
+        tried = claim.interrupted or any(earlier.outcome == "later" for earlier in claim.record.attempts)
+        facts = claim.event.facts or Facts()
+        case = guards.Case(intent, event, facts, began, claim.event.received, tried=tried)
+        try:
+            ruling = await answered(guards.rule_on(case, self.loaded.config), world, event)
+            if isinstance(ruling, Go) and (echo := await self._own(intent, event)):
+                ruling = Held("own", echo)
+        except TemporaryError as error:
+            return await self._later(claim, attempt, began, error, twice=False)
+        if not isinstance(ruling, Go):
+            return await self._not_now(claim, began, ruling)
         twice = not action.idempotent and (claim.interrupted or claim.record.maybe_twice)
         try:
-            params, facts = await self._params(intent, claim.event, action, attempt)
+            behind = await self._behind(intent, event)
+            intent = self._addressed(intent, began)
+            params, facts = await self._params(intent, claim.event, action, attempt, ruling)
             again = claim.interrupted or any(earlier.uncertain for earlier in claim.record.attempts)
             context = Context(
                 intent.key,
                 world,
-                guards.cause(intent, event),
+                guards.cause(intent, behind),
                 event,
                 facts,
                 again,
+                intent.terms.keys if intent.terms else (),
                 self.loaded.policies,
                 self.loaded.version,
             )
@@ -201,11 +271,49 @@ class Performer:
             twice = twice or (error.sent and not action.idempotent)
             return await self._later(claim, attempt, began, error, twice=twice)
         except PermanentError as error:
+            if intent.terms and intent.terms.pipeline:
+                await answered(guards.refund(intent.terms.pipeline, intent.key), world)
             return await self._end(claim, "refused", began, str(error), twice=twice)
         if result.maybe_twice is not None:
             twice = result.maybe_twice
         await world.store.settle(intent.key, "done", Attempt(began, "done"), result, maybe_twice=twice)
         return Performed("done", claim, result.said)
+
+    async def _not_now(self, claim: Claim, at: datetime, ruling: Wait | Suppressed | Collected | Held) -> Performed:
+        key = claim.record.intent.key
+        match ruling:
+            case Wait():
+                await self.world.store.settle(key, "waiting", Attempt(at, "waits", ruling.note))
+                return Performed("waits", claim, ruling.note, max((ruling.until - at).total_seconds(), 1.0))
+            case Held():
+                return await self._end(claim, "held", at, ruling.note, once=ruling.once)
+            case Collected():
+                await self.world.store.settle(key, "collected", Attempt(at, "collected", ruling.note))
+                return Performed("collected", claim, ruling.note)
+            case Suppressed():
+                note = f"{ruling.guard}: {ruling.note}"
+                await self._count(claim, at, ruling)  # before it is on record: killed in between, it is counted again
+                await self.world.store.settle(key, "suppressed", Attempt(at, "suppressed", note))
+                return Performed("suppressed", claim, note)
+
+    async def _count(self, claim: Claim, at: datetime, ruling: Suppressed) -> None:
+        """For the digest."""
+        intent, event = claim.record.intent, claim.event.event
+        receiver = intent.terms.receiver if intent.terms else ""
+        about = event.type if event else ""
+        kept = HeldBack(at, intent.rule, intent.action, receiver, ruling.guard, ruling.note, claim.event.id, about)
+        await self.world.shelf.keep(f"{HELD_BACK}-{at:%Y%m%d}", name_of(intent.key, 100), wire.dump(kept))
+
+    async def _behind(self, intent: Intent, event: Event) -> int:
+        """How many of our own actions lie behind what is started now; put down for those that tags will not reach."""
+        if intent.action not in guards.STARTS:
+            return guards.depth(event)
+        found = guards.depth(event) or await lineage(self.world, event)
+        if intent.action in _JOBS:
+            await caused(
+                self.world, name_of(intent.key, 100), Caused(found + 1, intent.event, intent.rule, self.world.clock())
+            )
+        return found
 
     async def _own(self, intent: Intent, event: Event) -> str | None:
         """Why nothing is started because of a deployment that is a rollout of ours: that has its own way on."""
@@ -218,7 +326,7 @@ class Performer:
         return None
 
     async def _params(
-        self, intent: Intent, record: EventRecord, action: Action[Params], attempt: int
+        self, intent: Intent, record: EventRecord, action: Action[Params], attempt: int, go: Go
     ) -> tuple[Params, Facts]:
         """The parameters rendered with the event, and what was looked up for them."""
         event = record.event
@@ -226,20 +334,24 @@ class Performer:
         facts = record.facts or Facts()
         kind = type(action.example)
         note = None
+        collected = await self._together(intent, go, attempt) if go.collected else None
         if issubclass(kind, Channel):
-            template = self._template(intent, event)
+            template = self._template(intent, event, collected)
             facts = await self._decorate(record, event, facts, sorted(messages.needs(template)), attempt)
             note = messages.render(
                 template,
                 event,
                 facts,
                 language=intent.params.get("language", "en"),  # type: ignore[arg-type]  # checked when the rules were loaded
-                links=links(self.settings, record, facts),
+                links=links(self.settings, record, facts, intent.terms.receiver if intent.terms else ""),
                 rule=intent.rule,
                 now=self.world.clock(),
                 time_zone=self.loaded.config.defaults.time_zone,
+                collected=collected,
+                held_back=go.held_back,
             )
-        filled = messages.fill(intent.params, event, facts, {"rule": intent.rule, "key": intent.key})
+        extra = {"rule": intent.rule, "key": intent.key, "collected": plain(collected)}
+        filled = messages.fill(intent.params, event, facts, extra)
         assert isinstance(filled, dict)
         try:
             return kind.model_validate(filled | ({"note": note} if note else {})), facts
@@ -247,10 +359,38 @@ class Performer:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise PermanentError(f"rule {intent.rule!r}, action {intent.action!r}: {wrong}") from error
 
-    def _template(self, intent: Intent, event: Event) -> messages.Template:
+    def _addressed(self, intent: Intent, now: datetime) -> Intent:
+        """To whoever is on call now, where a schedule says who that is."""
+        if intent.terms is None or not intent.terms.schedule:
+            return intent
+        found = address_of(self.loaded.config, intent.terms.schedule, intent.action, now)
+        if found is None:
+            raise PermanentError(
+                f"nobody who can be reached by {intent.action} is on call by {intent.terms.schedule!r}"
+            )
+        return replace(intent, params=intent.params | found[1])
+
+    async def _together(self, intent: Intent, go: Go, attempt: int) -> Together:
+        """The events that a message is about, with what the rule compares of them; where that was not looked up when the
+        rules decided, it is now.
+        """
+        records = [record for id_ in go.collected if (record := await self.world.store.event(id_)) and record.event]
+        metric, lower = _compared(records, intent.rule)
+        members: list[tuple[Event, Facts]] = []
+        for record in records:
+            event, facts = record.event, record.facts or Facts()
+            assert event is not None
+            if event.run is not None and len(members) < _LOOKED_UP:
+                facts = await self._decorate(record, event, facts, ["metrics"], attempt)
+            members.append((event, facts))
+        return together(members, go.total, metric, lower=lower)
+
+    def _template(self, intent: Intent, event: Event, collected: Together | None) -> messages.Template:
         name = str(intent.params.get("template") or "") or messages.default_for(event)
         own = self.loaded.templates.get(name)
-        return own if isinstance(own, messages.Template) else messages.builtin(name)
+        found = own if isinstance(own, messages.Template) else messages.builtin(name)
+        # One that knows only of a single event would tell of the first.
+        return messages.builtin("collected") if collected and not messages.of_several(found) else found
 
     async def _decorate(
         self, record: EventRecord, event: Event, facts: Facts, wanted: Sequence[Lookup], attempt: int
@@ -267,13 +407,13 @@ class Performer:
         return found
 
     async def _end(
-        self, claim: Claim, status: IntentStatus, at: datetime, note: str, *, twice: bool = False
+        self, claim: Claim, status: IntentStatus, at: datetime, note: str, *, twice: bool = False, once: str = ""
     ) -> Performed:
         outcome: Literal["refused", "failed", "held"] = (
             "held" if status == "held" else "failed" if status == "failed" else "refused"
         )
         attempt = Attempt(at, outcome, note)
-        await self.tell(claim, outcome, note)  # before the end is on record: killed in between, it is told again
+        await self.tell(claim, outcome, note, once)  # before the end is on record: killed in between, it is told again
         await self.world.store.settle(claim.record.intent.key, status, attempt, maybe_twice=twice)
         return Performed(outcome, claim, note)
 

@@ -1,10 +1,12 @@
 """The service: what arrives on the queue is decided or done. The one object that both hosts build and drive."""
 
+import asyncio
 import base64
 import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -12,27 +14,41 @@ from typing import Final
 
 import msgspec
 
-from shared import wire
+from shared import archive, book, guards, notices, versions, wire
+from shared.answers import answered, put_away
 from shared.conduct import Conductor, OnStep
-from shared.errors import PermanentError, TemporaryError
+from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import OWN, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
-from shared.record import Decision, EventRecord, EventStatus, Facts
+from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
-from shared.rules.plan import plan
+from shared.rules.plan import Rules, plan
+from shared.rules.silences import Notice, due_notices, in_words, resolved_by
 from shared.settings import Settings, read_folder
+from shared.versions import Version
 from shared.world import Claim, World
 
 log: Final = logging.getLogger("switchyard")
 
+LOOK_EVERY: Final = 15.0
+"""Seconds after which a process looks again whether the configuration has changed."""
+
+UNREAD: Final = replace(
+    load_texts({}),
+    problems=(Problem("switchyard.yaml", 1, 1, "the configuration could not be read yet: the log says why"),),
+)
+
 KEEP_DAYS: Final = 30
 KEEP_EVENTS: Final = 200_000
-_SOURCE: Final = "/switchyard"
 _TELLING: Final = frozenset(
     {"ActionFailed", "EventRefused", "Digest", "RuleSilent", "RulesChanged", "SilenceEnding", "SilenceLong"}
 )
 _HOUR: Final = 3600.0
+_LONGEST_DELAY: Final = 6 * 86_400.0
+_FRESH: Final = timedelta(seconds=5)
+"""How long it is known which troubles are muted, before it is looked up again."""
+
 _FAULT: Final = "our own fault: it failed every time it was tried, and the log says how"
 _VALUES: Final = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
 """What differs from event to event in the reasons of one and the same mistake."""
@@ -49,6 +65,11 @@ class Told:
 
 type Listener = Callable[[Told], None]
 
+type OnChange = Callable[[Loaded, Loaded], Awaitable[None]]
+"""Hears what was in force before, and what is now. After a restart that is what was edited meanwhile; it may be told twice of the
+same edit, by two processes.
+"""
+
 
 def _silent(_: Told) -> None:
     return None
@@ -59,29 +80,97 @@ class Service:
         self,
         world: World,
         settings: Settings,
-        loaded: Loaded,
+        loaded: Loaded | None = None,
         *,
         listener: Listener = _silent,
         on_step: OnStep | None = None,
+        look_every: float = LOOK_EVERY,
     ) -> None:
+        """Without `loaded` it begins with its first look at the configuration."""
         self.world = world
         self.settings = settings
-        self.loaded = loaded
+        self.loaded = UNREAD if loaded is None else loaded
         self.inbox = False
+        self.on_change: list[OnChange] = []
         self._listener = listener
         self.conductor = Conductor(world, on_step)
+        self._look_every = timedelta(seconds=look_every)
+        self._looked: datetime | None = None
+        self._looking = asyncio.Lock()
+        self._texts: Mapping[str, str] | None = None  # read, and not taken up yet
+        self._version: Version | None = None
+        self._muted: tuple[datetime, Sequence[Silence]] | None = None
 
     @classmethod
     def of(
-        cls, world: World, settings: Settings, *, listener: Listener = _silent, on_step: OnStep | None = None
+        cls,
+        world: World,
+        settings: Settings,
+        *,
+        listener: Listener = _silent,
+        on_step: OnStep | None = None,
+        look_every: float = LOOK_EVERY,
     ) -> "Service":
-        return cls(world, settings, load_texts(read_folder(Path(settings.config))), listener=listener, on_step=on_step)
+        loaded = None if settings.container else load_texts(read_folder(Path(settings.config)))
+        return cls(world, settings, loaded, listener=listener, on_step=on_step, look_every=look_every)
+
+    async def refresh(self) -> bool:
+        """Takes up what changed in the configuration, looked for every `look_every` seconds at most: all of it in one moment. Whether
+        there is a configuration to work by.
+        """
+        if self._due() and not (
+            self._looking.locked() and self.loaded is not UNREAD
+        ):  # the others go on by what is in force
+            async with self._looking:
+                if self._due():
+                    self._looked = self.world.clock()
+                    await self._look()
+        return self.loaded is not UNREAD
+
+    def _due(self) -> bool:
+        return self._looked is None or abs(self.world.clock() - self._looked) >= self._look_every
+
+    async def _look(self) -> None:
+        try:
+            texts = await self.world.documents.changed()
+            self._texts = self._texts if texts is None else texts
+            if self._texts is not None:
+                await self._take_up(self._texts)
+                self._texts = None
+        except (TemporaryError, PermanentError) as error:
+            log.warning("the configuration can't be read: what is in force stays", extra={"reason": str(error)})
+
+    async def _take_up(self, texts: Mapping[str, str]) -> None:
+        shelf, old = self.world.shelf, self.loaded
+        before, good = self._version, old.good
+        if before is None and (before := await versions.newest(shelf)) is not None:
+            good = await versions.texts(shelf, before)  # of the last process: what was edited since is news
+            old = await asyncio.to_thread(load_texts, good)
+        new = old if texts == old.good else await asyncio.to_thread(load_texts, texts, good)
+        now = versions.of(new, self.world.clock())
+        if not now.same(before):
+            now = await versions.keep(shelf, now, new.good, before)
+        self.loaded, self._version = new, now
+        if before is not None and not now.same(before):
+            await self._tell_change(old, new)
+
+    async def _tell_change(self, old: Loaded, new: Loaded) -> None:
+        said = {"config": new.version, "before": old.version, "rejected": new.rejected_files, "kept": new.kept}
+        log.info("the configuration has changed", extra=said)
+        for hear in self.on_change:
+            try:
+                await hear(old, new)
+            except Exception:  # it is in force whoever can't be told
+                log.exception("nobody could be told that the configuration has changed")
 
     async def on_message(self, text: str | bytes) -> None:
         """One message off the queue. When this returns it is dealt with for good, or on the queue again for later; raises
         only what is a bug, or storage that refuses: then the host gives the message again.
         """
         try:
+            if not await self.refresh():
+                await self._again(text, wait(0, None))
+                return
             message = await self._whole(text)
             if message is not None:
                 await self._deal_with(message)
@@ -118,8 +207,28 @@ class Service:
         decision = plan(self.loaded.rules, event)
         status: EventStatus = "deciding" if decision.needs else "decided"
         record = EventRecord(event.record, message.received, status, event, decision)
+        await archive.note_late(self.world, record, self.world.clock())
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
+        if taken != "again":
+            await self._bring_forward(event)
+        await self._resolve(event)
+
+    async def _bring_forward(self, event: Event) -> None:
+        """Intents whose time comes sooner because of this event."""
+        now = self.world.clock()
+        for key, at in await answered(guards.ended(event, now), self.world):
+            await self.world.queue.put([wire.dump(wire.Perform(key))], delay=(at - now).total_seconds())
+
+    async def _resolve(self, event: Event) -> None:
+        """Ends the silences of a trouble that is over. Killed in between, the next delivery does it."""
+        now = self.world.clock()
+        if self._muted is None or not now - self._muted[0] < _FRESH:
+            in_force = await book.silences(self.world.shelf, now)
+            self._muted = now, [one for one in in_force if one.resolves]
+        for one in resolved_by(self._muted[1], event):
+            with suppress(PermanentError):  # it is over already
+                await book.expire(self.world.shelf, one.id, f"resolved by event {event.record}", now)
 
     async def _decide(self, message: wire.Decide) -> None:
         """The rules that waited for a lookup; all rules where somebody replays the event."""
@@ -139,17 +248,10 @@ class Service:
             except TemporaryError as error:
                 await self._decide_later(message, record, error)
                 return
-            fresh = self._merged(fresh, plan(rules, event, facts, only=undecided), undecided)
+            fresh = _merged(rules, fresh, plan(rules, event, facts, only=undecided), undecided)
         await store.decide(record.id, fresh, facts, fresh.intents)
         told = msgspec.structs.replace(record, decision=fresh, facts=facts, status="decided")
         self._listener(Told("decided", told))
-
-    def _merged(self, old: Decision, new: Decision, undecided: frozenset[str]) -> Decision:
-        """The first decision, with the verdicts of the rules that had to wait, in the order of the rules."""
-        places = {rule.name: n for n, rule in enumerate(self.loaded.rules.rules)}
-        kept = [verdict for verdict in old.verdicts if verdict.rule not in undecided]
-        verdicts = sorted([*kept, *new.verdicts], key=lambda verdict: places.get(verdict.rule, -1))
-        return Decision(new.config, new.considered, tuple(verdicts), old.intents + new.intents, new.needs)
 
     async def _decide_later(self, message: wire.Decide, record: EventRecord, error: TemporaryError) -> None:
         limit = self.loaded.config.limits.attempts
@@ -170,19 +272,21 @@ class Service:
 
     async def _perform(self, message: wire.Perform) -> None:
         performed = await self._performer.perform(message.key, message.attempt)
-        if performed.outcome == "later":
-            again = wire.Perform(message.key, message.attempt + 1)
-            await self.world.queue.put([wire.dump(again)], delay=performed.wait)
+        if performed.outcome in {"later", "waits"}:
+            tries = message.attempt + (performed.outcome == "later")
+            # A storage queue hides a message for a week at the most: it comes early, and waits again.
+            delay = min(performed.wait, _LONGEST_DELAY)
+            await self.world.queue.put([wire.dump(wire.Perform(message.key, tries))], delay=delay)
         self._show(performed)
 
     def _show(self, performed: Performed) -> None:
         if performed.claim is not None:
             self._listener(Told(performed.outcome, performed.claim.event, performed))
 
-    async def _tell_about(self, claim: Claim, outcome: str, reason: str) -> None:
+    async def _tell_about(self, claim: Claim, outcome: str, reason: str, once: str) -> None:
         intent = claim.record.intent
         said = {"action": intent.action, "rule": intent.rule, "reason": reason}
-        await self._tell(claim.event, f"{intent.key}-{outcome}", said)
+        await self._tell(claim.event, once or f"{intent.key}-{outcome}", said, alone=not once)
 
     async def _refuse(self, message: wire.Unread) -> None:
         name = sha256(f"{message.bytes}{message.reason}".encode()).hexdigest()[:20]
@@ -195,9 +299,17 @@ class Service:
         await self._tell(record, f"refused-{about}-{hour}", {"reason": message.reason}, kind="EventRefused")
 
     async def _tell(
-        self, record: EventRecord, name: str, said: Mapping[str, object], *, kind: str = "ActionFailed"
+        self,
+        record: EventRecord,
+        name: str,
+        said: Mapping[str, object],
+        *,
+        kind: str = "ActionFailed",
+        alone: bool = True,
     ) -> None:
-        """Raises an event of our own, for the rules to tell a person. One about telling would never end: none is raised."""
+        """Raises an event of our own, for the rules to tell a person. One about telling would never end: none is raised.
+        `alone`: it is about this record, and not one for all that come under this name.
+        """
         about = record.event
         if about is not None and about.type in _TELLING:
             log.error("could not tell anybody", extra={"record": record.id, "reason": said.get("reason")})
@@ -210,8 +322,8 @@ class Service:
             type=kind,
             raw_type=f"{OWN}{kind}",
             time=self.world.clock(),
-            source=about.source if about else _SOURCE,
-            subject=about.subject if about else "",
+            source=about.source if about else notices.SOURCE,
+            subject=about.subject if about and alone else "",
             workspace=about.workspace if about else None,
             resource_group=about.resource_group if about else None,
             subscription=about.subscription if about else None,
@@ -276,8 +388,56 @@ class Service:
         """A person's word to a rollout. Raises PermanentError when it can't be heard."""
         await self.conductor.say(rollout, verb, by, reason, via, ask)
 
+    async def archive(self, now: datetime) -> int:
+        """Copies what came since the last time to the archive; how many events. And looks who does not come any more."""
+        await self.refresh()
+        rules = self.loaded.rules
+        copied = await archive.copy(
+            self.world, now, now - timedelta(days=KEEP_DAYS), lambda records: notices.watch(self.world, rules, records)
+        )
+        await notices.tell_silent(self.world, rules, now)
+        return copied
+
+    async def digest(self, now: datetime) -> int:
+        """Tells how much was held back, once a day; how much it was."""
+        await self.refresh()
+        return await notices.digest(self.world, self.loaded.config, now)
+
+    async def on_silences(self) -> None:
+        """Tells of silences that end soon or stay long, once each, and puts away those that are over."""
+        now, shelf = self.world.clock(), self.world.shelf
+        for notice in due_notices(await book.silences(shelf, now), now):
+            await self._tell_of(notice)  # before it is marked: told twice under the same id is told once
+            ending = notice.kind == "SilenceEnding"
+            await book.told_of_silence(shelf, notice.silence.id, warned=ending, reminded=0 if ending else notice.n)
+        await book.put_away(shelf, now)
+
+    async def _tell_of(self, notice: Notice) -> None:
+        one = notice.silence
+        data: dict[str, object] = {
+            "silence": one.id,
+            "owner": one.owner,
+            "reason": one.reason,
+            "began": one.began.isoformat(),
+            "until": one.until.isoformat(),
+            "matchers": in_words(one.matchers),
+            "held_back": await book.held_back(self.world.shelf, one.id),
+        }
+        await notices.tell(self.world, notice.kind, f"{one.id}-{notice.kind}-{notice.n}", f"silences/{one.id}", data)
+
     async def prune(self, now: datetime) -> int:
+        await self.refresh()
+        await self.world.archive.prune((now - timedelta(days=self.loaded.config.limits.archive_days)).date())
+        await put_away(self.world, now - timedelta(days=KEEP_DAYS))
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)
+
+
+def _merged(rules: Rules, old: Decision, new: Decision, undecided: frozenset[str]) -> Decision:
+    """The first decision, with the verdicts of the rules that had to wait, in the order of the rules."""
+    places = {rule.name: n for n, rule in enumerate(rules.rules)}
+    kept = [verdict for verdict in old.verdicts if verdict.rule not in undecided]
+    verdicts = sorted([*kept, *new.verdicts], key=lambda verdict: places.get(verdict.rule, -1))
+    return Decision(new.config, new.considered, tuple(verdicts), old.intents + new.intents, new.needs)
 
 
 def readable(raw: bytes) -> Event:

@@ -26,10 +26,19 @@ def read_folder(folder: Path) -> dict[str, str]:
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if _CONFIGURATION.fullmatch(name) and path.is_file():
-            # What is not UTF-8 becomes characters that YAML refuses, with their place.
-            files[name] = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+        if is_configuration(name) and path.is_file():
+            files[name] = as_text(path.read_bytes())
     return files
+
+
+def is_configuration(name: str) -> bool:
+    """Whether a file by this name in the folder is one that is loaded."""
+    return _CONFIGURATION.fullmatch(name) is not None
+
+
+def as_text(raw: bytes) -> str:
+    """What is not UTF-8 becomes characters that YAML refuses, with their place."""
+    return raw.decode("utf-8-sig", errors="surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Settings:
     """Defaults are the public cloud; sovereign clouds and the simulated Azure set them."""
 
     config: str = "config"
+    """A folder, or the URL of a blob container."""
     public_url: str = "http://localhost:7071"
     signing_key: str = field(default="", repr=False)
     resource_manager: str = "https://management.azure.com"
@@ -57,6 +67,11 @@ class Settings:
     """The endpoint of an Event Grid topic that hears of rollouts, where one is set."""
     client_id: str = ""
     """Of the user-assigned identity; empty: the default chain of azure-identity."""
+
+    @property
+    def container(self) -> bool:
+        """Whether the configuration is in a blob container."""
+        return self.config.startswith(("https://", "http://"))
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Settings":

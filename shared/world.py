@@ -1,8 +1,8 @@
 """The outside as this service sees it: every door is a field of World, and every door can be a fake in a test."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, Protocol
 
 from shared.record import (
@@ -317,6 +317,11 @@ class Documents(Protocol):
     async def read(self, name: str) -> str | None:
         """A text of the configuration folder as it is now, by its name in it; None when there is none."""
 
+    async def changed(self) -> Mapping[str, str] | None:
+        """All texts that make up the configuration, by name, as they were together at one moment; None while they are as they were
+        when they were last asked for, or somebody is just writing them.
+        """
+
 
 class Shelf(Protocol):
     """Small texts by folder and name, kept for good. What a method has written is durable when it returns.
@@ -338,6 +343,24 @@ class Shelf(Protocol):
         """Names and texts in the order of the names, those behind `after`."""
 
 
+class Archive(Protocol):
+    """Lines of text by day, in the order in which they were appended. Raises TemporaryError or PermanentError and nothing else of its
+    own.
+    """
+
+    async def append(self, day: date, lines: Sequence[str]) -> None:
+        """Durable when it returns; where it does not return, the first of them may be there."""
+
+    async def days(self) -> Sequence[date]:
+        """Those that have lines, the oldest first."""
+
+    def read(self, day: date) -> AsyncIterator[str]:
+        """The lines of a day, whole ones only; none where there are none."""
+
+    async def prune(self, before: date) -> int:
+        """Forgets older days; how many went."""
+
+
 @dataclass(frozen=True)
 class World:
     clock: Clock
@@ -356,3 +379,4 @@ class World:
     shelf: Shelf
     rollouts: Queue
     """Of the rollouts that have something to do: `wire.Advance`."""
+    archive: Archive

@@ -22,7 +22,7 @@ DONE = HERE / "node_modules" / ".package-lock.json"
 
 KEY = b64encode(b"a key that is no secret, of an account in memory").decode()
 ACCOUNTS = 500
-_LISTENS = re.compile(r"Azurite (Queue|Table) service is successfully listening at (\S+)")
+_LISTENS = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at (\S+)")
 _PATIENCE = 120.0
 
 
@@ -91,9 +91,9 @@ def _started(process: Popen[str]) -> dict[str, str]:
         found = _LISTENS.search(line)
         if found:
             urls[found[1]] = found[2]
-        if len(urls) == 2:
+        if len(urls) == 3:
             break
     late.cancel()
-    if len(urls) < 2:
+    if len(urls) < 3:
         raise RuntimeError(f"Azurite did not start; it said:\n{''.join(said)}")
     return urls

@@ -55,6 +55,7 @@ from tests.world import (
     FakeQueue,
     FakeSecrets,
     FakeSms,
+    MemoryArchive,
     VirtualClock,
 )
 
@@ -248,6 +249,7 @@ class Fleet:
             documents=FakeDocuments(),
             shelf=self.shelf,
             rollouts=rollouts or FakeQueue(),
+            archive=MemoryArchive(),
         )
         found = dict(self.fate.live)
         if about.kind == "batch":

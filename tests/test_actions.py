@@ -39,7 +39,7 @@ NOTE = Note(
     facts=(Fact("Coefficient", "0.83"),),
     links=(Link("Open", "https://ml.azure.com"),),
 )
-ACTIONS = sorted(discover().items())
+ACTIONS = sorted((name, action) for name, action in discover().items() if not action.internal)
 each_action = pytest.mark.parametrize(("name", "action"), ACTIONS, ids=[name for name, _ in ACTIONS])
 FAR = [(name, action) for name, action in ACTIONS if name != "promote"]
 each_far_action = pytest.mark.parametrize(("name", "action"), FAR, ids=[name for name, _ in FAR])
@@ -49,7 +49,7 @@ each_far_action = pytest.mark.parametrize(("name", "action"), FAR, ids=[name for
 def context(outside: Outside, *, again: bool = False, event: Event = EVENT, key: str = KEY) -> Context:
     cause = {"switchyard_event": event.record, "switchyard_rule": "fraud-drift", "switchyard_depth": "1"}
     policies = {"fraud-online": Policy("fraud-online", "fraud-online")}
-    return Context(key, outside.world, cause, event, Facts(), again, policies)
+    return Context(key, outside.world, cause, event, Facts(), again, policies=policies)
 
 
 def ready(action: Action[Params]) -> Params:
@@ -71,6 +71,10 @@ def keys_sent(outside: Outside) -> list[str]:
         spoken = [*(value for name, value in sent.headers.items() if name != "Authorization"), sent.body.decode()]
         found.append(KEY if any(KEY in part for part in spoken) else "no key")
     return found
+
+
+def test_nobody_can_write_what_rules_of_another_kind_are_made_of():
+    assert {name for name, action in discover().items() if action.internal} == {"arrived", "expect"}
 
 
 def test_every_file_of_the_folder_is_an_action():

@@ -5,7 +5,38 @@ from pathlib import Path
 import pytest
 
 from shared.cloud.documents import Folder
-from shared.errors import PermanentError
+from shared.errors import PermanentError, TemporaryError
+from tests.documents_contract import DocumentsContract, DocumentsPlace
+
+
+class TestFolder(DocumentsContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> DocumentsPlace:
+        folder = Folder(tmp_path)
+
+        async def write(name: str, raw: bytes) -> None:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(raw)
+
+        async def drop(name: str) -> None:
+            (tmp_path / name).unlink()
+
+        async def settle() -> None:
+            """It needs no time, but a second look."""
+
+        return DocumentsPlace(folder, write, drop, settle)
+
+
+async def test_a_folder_that_is_out_of_reach_has_not_become_empty(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    (config / "rules").mkdir(parents=True)
+    folder = Folder(config)
+    assert await folder.changed() == {}
+    config.rename(tmp_path / "elsewhere")
+    with pytest.raises(TemporaryError, match="there is no configuration folder"):
+        await folder.changed()
+    (tmp_path / "elsewhere").rename(config)
+    assert await folder.changed() is None
 
 
 async def test_a_document_is_read_as_it_is_now(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PURE = ("events", "record", "wire", "errors")
+PURE = ("calendars", "events", "record", "wire", "errors")
 ROOMS = ("functions", "shared", "local", "simulator")
 
 

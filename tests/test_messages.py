@@ -24,6 +24,7 @@ from shared.messages import (
     parse_template,
     render,
 )
+from shared.messages.together import together
 from shared.record import Facts, Job
 from simulator import cards
 
@@ -63,6 +64,16 @@ ROLLOUT: dict[str, object] = {
     "duration": 4350,
     "previous": "fraud:6",
     "rule": "fraud-candidate",
+}
+SILENCE_ID = "20261117T083000-1a2b3c4d"
+SILENCE: dict[str, object] = {
+    "silence": SILENCE_ID,
+    "owner": "Naoko",
+    "reason": "migration",
+    "began": "2026-11-17T08:30:00+00:00",
+    "until": "2026-11-21T08:30:00+00:00",
+    "matchers": "tags.team = fraud",
+    "held_back": 12,
 }
 TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
     "run-completed": (
@@ -169,6 +180,18 @@ TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
         "warning",
         ("ModelDeployed", "ModelRegistered", "2 h|2時間"),
     ),
+    "silence-ending": (
+        event("SilenceEnding", data=SILENCE),
+        Facts(),
+        "warning",
+        ("tags.team = fraud", "Naoko", "migration", "21 Nov 2026, 08:30|2026年11月21日 08:30", "=12", SILENCE_ID),
+    ),
+    "silence-long": (
+        event("SilenceLong", data=SILENCE),
+        Facts(),
+        "info",
+        ("tags.team = fraud", "Naoko", "migration", "17 Nov 2026, 08:30|2026年11月17日 08:30", "=12", SILENCE_ID),
+    ),
     "action-failed": (
         event("ActionFailed", data={"action": "teams", "rule": "fraud", "reason": "HTTP 404", "record": "abc"}),
         Facts(),
@@ -180,6 +203,52 @@ TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
         Facts(),
         "warning",
         ("id is missing", "abc"),
+    ),
+    "digest": (
+        event(
+            "Digest",
+            data={
+                "total": 47,
+                "since": "2026-11-23T00:00:00Z",
+                "groups": [{"rule": "fraud-run-failed", "guard": "throttle", "receiver": "fraud-team", "count": 40}],
+            },
+        ),
+        Facts(),
+        "info",
+        ("47", "fraud-run-failed", "throttle", "fraud-team", "40"),
+    ),
+    "rule-silent": (
+        event(
+            "RuleSilent",
+            data={
+                "rule": "fraud-run-good",
+                "last": "2026-11-18T08:00:00Z",
+                "longest": 93_600,
+                "quiet": 172_800,
+                "fired": 31,
+                "cause": "No RunCompleted has come since.",
+                "cause_ja": "以後 RunCompleted が届いていません。",
+            },
+        ),
+        Facts(),
+        "warning",
+        ("fraud-run-good", "1 d 2 h|1日2時間", "2 d|2日", "31", "No RunCompleted|届いていません"),
+    ),
+    "rules-changed": (
+        event(
+            "RulesChanged",
+            data={
+                "version": "b2",
+                "before": "a1",
+                "files": ["rules/fraud.yaml"],
+                "flags": [
+                    {"said": "fraud-team gets 40 instead of 4", "said_ja": "fraud-team への通知が 4 件から 40 件に"}
+                ],
+            },
+        ),
+        Facts(),
+        "warning",
+        ("fraud-team", "40", "rules/fraud.yaml", "b2", "a1"),
     ),
     "event": (event("Contoso.Shipped"), Facts(), "info", ("Contoso.Shipped", "a/subject")),
 }
@@ -198,7 +267,54 @@ def test_each_kind_of_event_is_told_with_what_matters(name: str, language: Langu
 
 
 def test_every_template_is_told_about_above():
-    assert sorted(TOLD) == list(builtin_names())
+    assert sorted([*TOLD, "collected"]) == list(builtin_names())
+
+
+def trials(n: int) -> list[tuple[Event, Facts]]:
+    runs = [event("RunCompleted", run=Run(f"HD_1_{one}", is_child=True, parent="HD_1")) for one in range(n)]
+    return [(run, Facts({"auc": 0.8 + one / 100, "loss": 1 - one / 100})) for one, run in enumerate(runs)]
+
+
+@both_languages
+@pytest.mark.parametrize(
+    ("metric", "lower", "best", "worst"),
+    [("auc", None, "HD_1_19", "HD_1_0"), ("loss", None, "HD_1_19", "HD_1_0"), ("auc", True, "HD_1_0", "HD_1_19")],
+)
+def test_several_events_are_told_of_with_their_number_the_best_and_the_worst(
+    language: Language, metric: str, *, lower: bool | None, best: str, worst: str
+):
+    members = trials(20)
+    failed = event("RunStatusChanged", run=Run("HD_1_20", status="Failed", is_child=True, parent="HD_1"))
+    several = together([*members, (failed, Facts())], 500, metric, lower=lower)
+    note = render(builtin("collected"), members[0][0], Facts(), language=language, now=NOW, collected=several)
+    said = everything(note)
+    assert note.severity == "warning"
+    for words in (
+        "500",
+        "HD_1",
+        "20 RunCompleted|RunCompleted 20",
+        "1 RunStatusChanged Failed|RunStatusChanged Failed 1",
+    ):
+        assert any(one in note.title for one in words.split("|")), note.title
+    facts = {fact.name: fact.value for fact in note.facts}
+    assert facts["Best" if language == "en" else "最良"].startswith(f"{best}: {metric}")
+    assert facts["Worst" if language == "en" else "最低"].startswith(f"{worst}: {metric}")
+    assert "490" in note.text  # beside the ten that are shown
+    assert not [bad for bad in ("None", "Undefined", "{{", "{%", "Template=") if bad in said], said
+
+
+def test_without_metrics_nothing_is_called_the_best():
+    several = together([(run, Facts()) for run, _ in trials(3)], 3, "")
+    note = render(builtin("collected"), trials(1)[0][0], Facts(), language="en", now=NOW, collected=several)
+    assert {"Best", "Worst"}.isdisjoint(fact.name for fact in note.facts)
+    assert note.severity == "info"
+
+
+def test_how_many_were_held_back_is_told_with_the_next_message():
+    about = TOLD["run-failed"][0]
+    said = everything(render(None, about, Facts(), language="en", now=NOW, held_back=7))
+    assert "Held back=7 more of this kind since the last message" in said
+    assert "Held back" not in everything(render(None, about, Facts(), language="en", now=NOW))
 
 
 @both_languages

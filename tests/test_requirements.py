@@ -81,7 +81,9 @@ def test_the_second_environment_differs_in_durable_functions_alone():
 
 def test_every_direct_dependency_has_its_reason():
     reasons = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
-    assert [name for name in asked("local", "dev") | group("durable") | group("bench") if f"`{name}`" not in reasons] == []
+    assert [
+        name for name in asked("local", "dev") | group("durable") | group("bench") if f"`{name}`" not in reasons
+    ] == []
 
 
 def test_the_lock_of_the_storage_emulator_names_no_host():

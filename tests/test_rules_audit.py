@@ -15,12 +15,14 @@ receivers:
   a: {teams: "${A_URL}", email: a@contoso.com}
   b: {email: b@contoso.com}
   c: {teams: "${A_URL}"}
+calendars:
+  day: {days: mon-fri, from: "09:00", to: "17:00"}
 pipelines:
   train: {source: "azureml:train:1", experiment: nightly, tags: {team: fraud}}
 """
 EVERYTHING_USED = """\
 rules:
-  - {name: use-a, event: com.contoso.Use, match: {data.n: 1}, do: [{notify: a}]}
+  - {name: use-a, event: com.contoso.Use, match: {data.n: 1}, do: [{notify: a}], active: day}
   - {name: use-b, event: com.contoso.Use, match: {data.n: 2}, do: [{notify: b}, {retrain: train}]}
   - {name: use-c, event: com.contoso.Use, match: {data.n: 3}, do: [{notify: c}]}
 """
@@ -156,6 +158,21 @@ def test_fields_that_some_events_have_are_fine(event, match):
     assert told(f"name: r, event: {event}, match: {match}, do: [{{notify: a}}]") == []
 
 
+def test_a_field_that_an_expression_names_in_vain_is_said():
+    (one,) = told("name: r, event: RunCompleted, when: 'event.drift.coefficient > 0.3', do: [{notify: a}]")
+    assert one == ("field", 2, "rule 'r': no RunCompleted has drift.coefficient, which 'when' names")
+
+
+def test_an_absence_rule_is_judged_by_what_people_wrote_of_it():
+    rule = "name: late, expect: ModelDeployed, after: ModelRegistered, within: 2h, by: [model.name], do: [{notify: a}]"
+    assert told(rule) == []
+    (one,) = found(f"{rule}, match: {{endpoint.name: x}}")
+    assert (
+        one.message
+        == "rule 'late': no ModelRegistered has endpoint.name, so that this line never holds; ModelDeployed has it"
+    )
+
+
 # --- shadowed ---
 
 
@@ -243,6 +260,8 @@ def test_receivers_that_share_an_address_are_one():
         ("match: {tags.a: x}, do: [{notify: a}]", "match: {tags.a: y}, do: [{notify: a}]"),
         ("match: {tags.a: x}, do: [{notify: a}]", "match: {tags.a: x}, do: [{notify: b}]"),
         ("match: {run.experiment: '~ ^a'}, do: [{notify: a}]", "match: {run.experiment: '~ ^b'}, do: [{notify: a}]"),
+        ("when: 'has(event.tags.a)', do: [{notify: a}]", "match: {tags.b: x}, do: [{notify: a}]"),
+        ("active: day, do: [{notify: a}]", "mute: day, do: [{notify: a}]"),
         ("match: {tags.a: x}, stop: true, do: [{notify: a}]", "match: {tags.b: x}, do: [{notify: a}]"),
         ("match: {tags.a: x}, do: [{notify: a}]", "match: {tags.a: '~ ^\\\\pN'}, do: [{notify: a}]"),
     ],
@@ -289,7 +308,8 @@ def test_what_nobody_uses_is_said_with_its_place():
     loaded = load_texts(texts)
     assert [(one.file, one.line, one.message.partition(" is ")[0]) for one in audit(loaded)] == [
         ("switchyard.yaml", 4, "receiver 'c'"),
-        ("switchyard.yaml", 6, "pipeline 'train'"),
+        ("switchyard.yaml", 6, "calendar 'day'"),
+        ("switchyard.yaml", 8, "pipeline 'train'"),
         ("templates/own.yaml", 1, "template 'own'"),
     ]
 
@@ -360,6 +380,14 @@ def test_a_circle_in_which_nothing_carries_our_tags_is_told_to_be_endless():
     assert one.endswith(
         "nothing in it carries our tags, so that the causal depth does not end it: ask for what only outside events have"
     )
+
+
+def test_an_absence_rule_whose_remedy_opens_it_again_feeds_itself():
+    (one,) = loops(
+        "name: late, expect: ModelDeployed, after: ModelRegistered, within: 2h, by: [model.name], do: [{retrain: train}]"
+    )
+    assert "'late' expects an event in vain, and an ExpectedEventMissing makes 'late (missing)' act" in one
+    assert "a ModelRegistered that its job registers makes 'late' act" in one
 
 
 def test_submitting_again_ends_by_its_limit():

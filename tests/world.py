@@ -1,10 +1,10 @@
 """A World whose every door is kept in memory: tests say how the far sides answer, and look at what they were given."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as dataclass_replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, cast
 
 from msgspec.structs import replace
@@ -264,10 +264,20 @@ class FakeTopic:
 
 @dataclass
 class FakeDocuments:
+    """`edited`: the whole configuration, once somebody has changed it."""
+
     texts: dict[str, str] = field(default_factory=dict)
+    edited: dict[str, str] | None = None
+    failure: Failure | None = None
 
     async def read(self, name: str) -> str | None:
         return self.texts.get(name)
+
+    async def changed(self) -> Mapping[str, str] | None:
+        if self.failure:
+            raise self.failure
+        edited, self.edited = self.edited, None
+        return edited
 
 
 @dataclass
@@ -295,6 +305,28 @@ class DictShelf:
 
     async def all(self, folder: str, *, after: str = "", limit: int = 10_000) -> Sequence[tuple[str, str]]:
         return sorted(row for row in self.folders.get(folder, {}).items() if row[0] > after)[:limit]
+
+
+@dataclass
+class MemoryArchive:
+    lines: dict[date, list[str]] = field(default_factory=dict)
+
+    async def append(self, day: date, lines: Sequence[str]) -> None:
+        if lines:
+            self.lines.setdefault(day, []).extend(lines)
+
+    async def days(self) -> Sequence[date]:
+        return sorted(self.lines)
+
+    async def read(self, day: date) -> AsyncIterator[str]:
+        for line in self.lines.get(day, ()):
+            yield line
+
+    async def prune(self, before: date) -> int:
+        old = [day for day in self.lines if day < before]
+        for day in old:
+            del self.lines[day]
+        return len(old)
 
 
 @dataclass
@@ -353,6 +385,7 @@ class Outside:
     documents: FakeDocuments = field(default_factory=FakeDocuments)
     shelf: Shelf = field(default_factory=DictShelf)
     rollouts: Queue = field(default_factory=FakeQueue)
+    archive: MemoryArchive = field(default_factory=MemoryArchive)
 
     @property
     def world(self) -> World:
@@ -372,6 +405,7 @@ class Outside:
             self.documents,
             self.shelf,
             self.rollouts,
+            self.archive,
         )
 
     def fail(self, status: int, retry_after: int | None = None) -> None:

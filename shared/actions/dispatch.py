@@ -32,6 +32,11 @@ class Dispatch(Params):
         description="The workflow's input that takes our key. Put it in `run-name`, and a run is found again after a "
         "lost answer instead of being started twice.",
     )
+    cause_input: str | None = Field(
+        default=None,
+        description="The workflow's input that takes what led here, as JSON: give it on as tags to what the workflow "
+        "starts, and a loop through it is recognised.",
+    )
     event_type: str | None = Field(default=None, min_length=1, max_length=100)
     payload: dict[str, object] = Field(default={})
 
@@ -39,7 +44,7 @@ class Dispatch(Params):
     def _one_way(self) -> Self:
         if (self.workflow is None) == (self.event_type is None):
             raise ValueError("give either `workflow` (a workflow_dispatch) or `event_type` (a repository_dispatch)")
-        foreign = ("payload",) if self.workflow else ("inputs", "correlation_input", "ref")
+        foreign = ("payload",) if self.workflow else ("inputs", "correlation_input", "cause_input", "ref")
         wrong = sorted(self.model_fields_set.intersection(foreign))
         if wrong:
             raise ValueError(f"{', '.join(wrong)} does not go with `{'workflow' if self.workflow else 'event_type'}`")
@@ -68,6 +73,8 @@ async def _start(params: Dispatch, workflow: str, context: Context) -> Result:
     inputs = {name: _text(value) for name, value in params.inputs.items()}
     if params.correlation_input:
         inputs[params.correlation_input] = key
+    if params.cause_input:
+        inputs[params.cause_input] = json.dumps(dict(context.cause))
     _check_size(inputs, "inputs")
     body = {"ref": params.ref, "inputs": inputs, "return_run_details": True}
     answer = _object(await _ask(params, context, "POST", f"{path}/dispatches", body))

@@ -1,20 +1,23 @@
 """`switchyard events`: what a running service has on record."""
 
 import json
+import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
-from shared.cli.given import LOCAL
-from shared.cli.remote import ask, print_json, print_lines, print_table, second
+from shared.cli.given import LOCAL, FailedError
+from shared.cli.remote import ask, lines, print_json, print_lines, print_table, second
+from shared.rollout.hours import seconds
 
 _MARKS: Final = {True: "✓", False: "✕"}
 
 
 def run(arguments: Namespace) -> int:
-    verbs = {"list": _list, "show": _show, "replay": _replay}
+    verbs = {"list": _list, "show": _show, "replay": _replay, "acknowledge": _acknowledge, "export": _export}
     return verbs[arguments.verb](arguments)
 
 
@@ -83,10 +86,17 @@ def _fields(record: Mapping[str, Any]) -> dict[str, object]:
         "workspace": event.get("workspace"),
         "delivered": f"{record['deliveries']} times, taken in once" if record["deliveries"] > 1 else None,
         "replayed": record["replays"],
+        "seen": _seen(record.get("acknowledged")),
         "metrics": ", ".join(f"{name} {value}" for name, value in (facts.get("metrics") or {}).items()),
         "error": (facts.get("job") or {}).get("error"),
         "unknown": "; ".join(f"{name}: {reason}" for name, reason in (facts.get("unknown") or {}).items()),
     }
+
+
+def _seen(ack: Mapping[str, Any] | None) -> str | None:
+    if ack is None:
+        return None
+    return f"acknowledged by {ack['by']} at {second(ack['at'])}{f': {ack["reason"]}' if ack['reason'] else ''}"
 
 
 def _line(checked: Mapping[str, Any]) -> str:
@@ -119,3 +129,45 @@ def _replay(arguments: Namespace) -> int:
         elsewhere = "" if arguments.url == LOCAL else f" --url {arguments.url}"
         print(f"the replay is on its way: switchyard events show {taken['id']}{elsewhere}")
     return 0
+
+
+def _acknowledge(arguments: Namespace) -> int:
+    said = {"by": arguments.by, "reason": arguments.reason, "mute": arguments.mute, "via": "command line"}
+    told = ask("POST", arguments.url, f"/api/events/{quote(arguments.id, safe='')}/acknowledge", said=said)
+    if arguments.json:
+        print_json(told)
+        return 0
+    ack, silence = told["acknowledged"], told["silence"]
+    print_lines([f"acknowledged by {ack['by']} at {second(ack['at'])}"])
+    if silence:
+        print_lines([f"muted until {second(silence['until'])} at the latest: {silence['id']} ({silence['asks']})"])
+    elif told["over"]:
+        print_lines([f"not muted: it is over already, by the event {told['over']}"])
+    return 0
+
+
+def _export(arguments: Namespace) -> int:
+    """Day by day, so that no answer is too long for the service."""
+    now = datetime.now(UTC)
+    since, until = _when(arguments.since, now), _when(arguments.until, now) if arguments.until else now
+    counted = 0
+    while since < until:
+        end = min(since.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1), until)
+        for text in lines(arguments.url, "/api/archive", {"since": since.isoformat(), "until": end.isoformat()}):
+            print(text)
+            counted += 1
+        since = end
+    print(f"{counted} {'event' if counted == 1 else 'events'}", file=sys.stderr)
+    return 0
+
+
+def _when(text: str, now: datetime) -> datetime:
+    length = seconds(text)
+    if length:
+        return now - timedelta(seconds=length)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        said = f"{text!r} is no time: expected one such as 2026-11-20T08:30:00Z, or how long ago, such as 12h or 7d"
+        raise FailedError(said) from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,23 +19,52 @@ def ask(
     said: Mapping[str, object] | None = None,
 ) -> Any:
     """The JSON that the service answers with. Raises FailedError, with its own words, where it says no."""
+    answer = _answer(method, url, path, query, said)
+    try:
+        return answer.json()
+    except requests.JSONDecodeError as error:
+        url = _keyed(url)[0]
+        raise FailedError(f"{url} answers HTTP {answer.status_code} and no JSON: is this a Switchyard host?") from error
+
+
+def lines(url: str, path: str, query: Mapping[str, object]) -> Iterator[str]:
+    """The lines of a long answer, as they come. Raises FailedError as `ask` does."""
+    with _answer("GET", url, path, query, stream=True) as answer:
+        try:
+            for raw in answer.iter_lines(delimiter=b"\n", chunk_size=1 << 16):
+                if raw:
+                    yield raw.decode()
+        except requests.RequestException as error:
+            raise FailedError(f"{_keyed(url)[0]} broke off its answer: {error}") from error
+
+
+def _answer(
+    method: str,
+    url: str,
+    path: str,
+    query: Mapping[str, object] | None = None,
+    said: Mapping[str, object] | None = None,
+    *,
+    stream: bool = False,
+) -> requests.Response:
     url, headers = _keyed(url)
     try:
-        answer = requests.request(method, f"{url}{path}", params=query, json=said, headers=headers, timeout=30)  # type: ignore[arg-type]  # the values are numbers and texts
+        asked: dict[str, Any] = {"params": query, "json": said, "headers": headers, "stream": stream}
+        answer = requests.request(method, f"{url}{path}", timeout=30, **asked)
     except requests.ConnectionError as error:
         raise FailedError(f"no service answers at {url}: start one with `switchyard serve`") from error
     except requests.RequestException as error:
         raise FailedError(f"{url} could not be asked: {error}") from error
     if answer.status_code in {401, 403} and "x-functions-key" not in headers:
         raise FailedError(f"HTTP {answer.status_code}: {url} asks for a key: add ?code=KEY to the address")
+    if answer.ok:
+        return answer
     try:
         body = answer.json()
     except requests.JSONDecodeError as error:
         raise FailedError(f"{url} answers HTTP {answer.status_code} and no JSON: is this a Switchyard host?") from error
-    if not answer.ok:
-        detail = body.get("detail") if isinstance(body, dict) else None
-        raise FailedError(printable(str(detail or f"{url} answers HTTP {answer.status_code}")))
-    return body
+    detail = body.get("detail") if isinstance(body, dict) else None
+    raise FailedError(printable(str(detail or f"{url} answers HTTP {answer.status_code}")))
 
 
 def _keyed(url: str) -> tuple[str, dict[str, str]]:

@@ -11,6 +11,7 @@ from shared.cloud.communication import AcsMail, AcsSms
 from shared.cloud.counts import MonitorCounts
 from shared.cloud.credentials import Tokens, credential
 from shared.cloud.documents import Folder
+from shared.cloud.folder import Container
 from shared.cloud.github import GitHubTokens
 from shared.cloud.http import AioHttp
 from shared.cloud.platform import AzureML
@@ -32,10 +33,11 @@ class Doors:
     serving: Endpoints
     counts: MonitorCounts
     topic: EventGridTopic
-    documents: Folder
+    documents: Folder | Container
     workspaces: Workspaces
 
     async def close(self) -> None:
+        await self.documents.close()
         await self.workspaces.close()
         await self.http.close()
 
@@ -45,18 +47,25 @@ def doors(settings: Settings, environ: Mapping[str, str], secret: Secret, config
     http = AioHttp()
     tokens = Tokens(lambda: credential(settings, environ))
     workspaces = Workspaces(settings, tokens, http)
+    documents = (
+        Container(settings.config, settings.storage, tokens, _now) if settings.container else Folder(config_folder)
+    )
     return Doors(
         http=http,
-        platform=AzureML(workspaces, config_folder),
+        platform=AzureML(workspaces, documents.copy if isinstance(documents, Container) else config_folder),
         mail=_mail(settings, tokens, http),
         sms=_sms(settings, tokens, http),
-        github=GitHubTokens(http, secret, settings.github_api, lambda: datetime.fromtimestamp(time(), UTC)),
+        github=GitHubTokens(http, secret, settings.github_api, _now),
         serving=Endpoints(workspaces, http),
         counts=MonitorCounts(workspaces, settings.logs, tokens, http),
         topic=EventGridTopic(settings.topic, environ.get(KEY), tokens, http),
-        documents=Folder(config_folder),
+        documents=documents,
         workspaces=workspaces,
     )
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(time(), UTC)
 
 
 def _mail(settings: Settings, tokens: Tokens, http: AioHttp) -> Mail:

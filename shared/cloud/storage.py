@@ -47,11 +47,11 @@ async def once(create: Callable[[], Awaitable[object]]) -> None:
     try:
         await create()
     except ResourceExistsError as error:
-        if not _code(error).endswith("AlreadyExists"):  # it is being deleted, for one
+        if not code(error).endswith("AlreadyExists"):  # it is being deleted, for one
             raise
 
 
-def _code(error: Exception) -> str:
+def code(error: Exception) -> str:
     """The service's own word for what is wrong."""
     code = getattr(error, "error_code", "")
     return str(getattr(code, "value", code))
@@ -196,7 +196,7 @@ class Table:
             try:
                 await client.submit_transaction(operations)
             except TableTransactionError as error:
-                if _code(error) not in _BEATEN:
+                if code(error) not in _BEATEN:
                     raise
                 return False
         return True

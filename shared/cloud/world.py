@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.cloud import Doors, doors
+from shared.cloud.archive import BlobArchive
 from shared.cloud.credentials import Tokens, credential
 from shared.cloud.queue import AzureQueue
 from shared.cloud.shelf import AzureShelf
@@ -23,6 +24,7 @@ class AzureWorld(World):
     store: AzureStore
     shelf: AzureShelf
     rollouts: AzureQueue
+    archive: BlobArchive
     doors: Doors
 
     async def close(self) -> None:
@@ -30,6 +32,7 @@ class AzureWorld(World):
         await self.shelf.close()
         await self.queue.close()
         await self.rollouts.close()
+        await self.archive.close()
         await self.doors.close()
 
 
@@ -61,5 +64,6 @@ def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
         documents=out.documents,
         shelf=AzureShelf(settings.storage, tokens),
         rollouts=AzureQueue(settings.storage, ROLLOUT_QUEUE, tokens),
+        archive=BlobArchive(settings.storage, tokens),
         doors=out,
     )

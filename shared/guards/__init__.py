@@ -1,20 +1,36 @@
-"""May this intent run now? Pure: a guard gets what it needs to know, and answers with a reason."""
+"""May this intent run now? Pure: a guard gets what it needs to know, and answers with a reason.
+
+The order is that of Alertmanager: what can be told from the intent alone, then calendars and silences, then how often, and
+last what is spent, so that nothing is counted that does not happen.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
+import msgspec
+
+from shared.actions._text import name_of
 from shared.events import Event
-from shared.guards.ask import Go, Guarding, Held, Ruling, Wait
+from shared.guards.ask import Behind, Get, Go, Guarding, Held, Ruling, Suppressed, Wait
 from shared.guards.loop import STARTS, cause, depth, hold
-from shared.record import Facts, Intent, Terms
-from shared.rules.config import Config
+from shared.guards.retraining import Start, may_start, refund
+from shared.guards.silence import silenced
+from shared.guards.throttle import family_ended, throttled
+from shared.record import ACKS, Facts, Intent, Terms, WorkspaceRef
+from shared.rules.config import Config, Pipeline
 
-__all__ = ["STARTS", "Case", "cause", "depth", "hold", "rule_on"]
+__all__ = ["ACKS", "STARTS", "Case", "cause", "depth", "ended", "refund", "rule_on"]
+
+_TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
+_FREE: Final = Terms()
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One intent, now. `arrived`: when its event did; `tried`: what it asks for was begun before."""
+    """One intent, now. `arrived`: when its event did; `tried`: what it asks for was begun before, and only what it carries is
+    asked again.
+    """
 
     intent: Intent
     event: Event
@@ -26,12 +42,69 @@ class Case:
 
 def rule_on(case: Case, config: Config) -> Guarding[Ruling]:
     """How it stands. The same intent asked twice is ruled on alike wherever state is kept."""
-    terms = case.intent.terms or Terms()
+    intent, terms = case.intent, case.intent.terms or _FREE
     due = case.arrived + timedelta(seconds=terms.after)
     if case.now < due:
         return Wait(due, f"due at {due:%Y-%m-%d %H:%M:%S} UTC")
-    looped = hold(case.intent, case.event)
-    if looped:
-        return Held("loop", looped)
-    yield from ()
-    return Go()
+    if intent.action in STARTS:
+        behind = depth(case.event) or (yield Behind())
+        looped = hold(intent, behind, config.limits.depth)
+        if looped:
+            return Held("loop", looped)
+    no = None if case.tried else (yield from _not_now(case, terms, config))
+    if no is not None:
+        return no
+    ruling: Ruling = Go()
+    if terms.throttle is not None:
+        ruling = yield from throttled(terms.throttle, intent.event, intent.key, case.event.source, case.now)
+    pipeline = config.pipelines.get(terms.pipeline)
+    if pipeline is None or not isinstance(ruling, Go):
+        return ruling
+    start = Start(intent.key, case.now, name_of(intent.key), _where(case.event, pipeline, config), pipeline.cost or 0.0)
+    allowed = yield from may_start(terms.pipeline, pipeline, start, config.defaults.time_zone)
+    return ruling if isinstance(allowed, Go) else allowed
+
+
+def _where(event: Event, pipeline: Pipeline, config: Config) -> WorkspaceRef | None:
+    if pipeline.workspace:
+        place = config.workspaces[pipeline.workspace]
+        return WorkspaceRef(place.subscription, place.resource_group, place.workspace)
+    if not (event.subscription and event.resource_group and event.workspace):
+        return None
+    return WorkspaceRef(event.subscription, event.resource_group, event.workspace)
+
+
+def _not_now(case: Case, terms: Terms, config: Config) -> Guarding[Suppressed | None]:
+    if terms.unless_acknowledged:
+        text = yield Get(ACKS, case.intent.event)
+        if text is not None:
+            ack = msgspec.json.decode(text)
+            return Suppressed("acknowledged", f"{ack['by']} took care of it at {ack['at']}")
+    muted = _by_calendar(case.now, terms, config)
+    return muted or (yield from silenced(case.intent, case.event, case.facts, case.now))
+
+
+def _by_calendar(now: datetime, terms: Terms, config: Config) -> Suppressed | None:
+    """`active`: in one of these; `mute`: in none of those. A calendar that is not there any more stops nothing."""
+    active = [name for name in terms.active if name in config.hours]
+    if active and not any(config.hours[name].covers(now) for name in active):
+        return Suppressed("calendar", f"not within {' or '.join(active)}{_until(now, active, config)}")
+    muted = [name for name in terms.mute if name in config.hours and config.hours[name].covers(now)]
+    if muted:
+        return Suppressed("calendar", f"muted by {' and '.join(muted)}{_until(now, muted, config)}")
+    return None
+
+
+def _until(now: datetime, names: list[str], config: Config) -> str:
+    changes = [change for name in names if (change := config.hours[name].next_change(now)) is not None]
+    return f", until {min(changes):%Y-%m-%d %H:%M} UTC" if changes else ""
+
+
+def ended(event: Event, now: datetime) -> Guarding[list[tuple[str, datetime]]]:
+    """Intents that an event brings forward, and when to ask them again: those that collect the children of a run which has
+    ended.
+    """
+    run = event.run
+    if run is None or run.is_child or (event.type != "RunCompleted" and run.status not in _TERMINAL):
+        return []
+    return list((yield from family_ended(event.source, run.id, now, parent=run.is_child is False)))

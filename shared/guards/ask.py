@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from shared.record import WorkspaceRef
+
 
 @dataclass(frozen=True, slots=True)
 class Get:
@@ -44,10 +46,11 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """When this job of ours ended, as far as anybody knows; None while it runs, or nobody knows."""
+    """When this job of ours, begun at `began`, ended, as far as anybody knows; None while it runs, or nobody knows."""
 
     job: str
-    workspace: str
+    where: WorkspaceRef | None
+    began: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,12 @@ class Memory:
         answer: Any = None
         try:
             while True:
-                answer = self._answer(script.send(answer), behind)
+                answer = self.answer(script.send(answer), behind)
         except StopIteration as end:
             result: T = end.value
             return result
 
-    def _answer(self, ask: Ask, behind: int) -> object:
+    def answer(self, ask: Ask, behind: int = 0) -> object:
         match ask:
             case Get():
                 return self.folders.get(ask.folder, {}).get(ask.name)

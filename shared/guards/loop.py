@@ -15,8 +15,8 @@ STARTS: Final = frozenset({"retrain", "resubmit", "dispatch", "promote"})
 """Actions that make new events: only these can feed a loop."""
 
 DEPTH: Final = 3
-"""How long a chain of our own actions may become: an event, what we started because of it, what came of that, once
-more. A longer one is a loop until a person says otherwise."""
+"""How long a chain of our own actions may become, where `limits.depth` says nothing else: an event, what we started because
+of it, what came of that, once more. A longer one is a loop until a person says otherwise."""
 
 _DIGITS: Final = 9
 """Anybody may write the tag, also with more digits than a number may have: the first ones tell a loop as well."""
@@ -28,17 +28,16 @@ def depth(event: Event) -> int:
     return int(text[:_DIGITS]) if text.isdecimal() else 0
 
 
-def cause(intent: Intent, event: Event) -> Mapping[str, str]:
-    """The tags for whatever is started because of this event."""
-    return {CAUSE_EVENT: intent.event, CAUSE_RULE: intent.rule, CAUSE_DEPTH: str(depth(event) + 1)}
+def cause(intent: Intent, behind: int) -> Mapping[str, str]:
+    """The tags for whatever is started because of an event with so many of our own actions behind it."""
+    return {CAUSE_EVENT: intent.event, CAUSE_RULE: intent.rule, CAUSE_DEPTH: str(behind + 1)}
 
 
-def hold(intent: Intent, event: Event) -> str | None:
+def hold(intent: Intent, behind: int, limit: int = DEPTH) -> str | None:
     """Why this intent must not run, in words; None when it may."""
-    behind = depth(event)
-    if intent.action in STARTS and behind >= DEPTH:
+    if intent.action in STARTS and behind >= limit:
         return (
-            f"held: {behind} of our own actions lie behind this event, and the limit is {DEPTH}. This looks like a loop: "
+            f"held: {behind} of our own actions lie behind this event, and the limit is {limit}. This looks like a loop: "
             f"rule {intent.rule!r} starts something whose events make it start again."
         )
     return None

@@ -17,6 +17,7 @@ from shared.actions import Fact, Language, Link, Note, Severity
 from shared.errors import PermanentError
 from shared.events import Event
 from shared.messages import formats
+from shared.messages.together import Together, plain
 from shared.record import Facts, Lookup, view
 
 _DEFAULTS: Final = {
@@ -34,14 +35,21 @@ _DEFAULTS: Final = {
     "RolloutCompleted": "rollout-completed",
     "RolloutRolledBack": "rollout-rolled-back",
     "ExpectedEventMissing": "expected-event-missing",
+    "SilenceEnding": "silence-ending",
+    "SilenceLong": "silence-long",
     "ActionFailed": "action-failed",
     "EventRefused": "event-refused",
+    "Digest": "digest",
+    "RuleSilent": "rule-silent",
+    "RulesChanged": "rules-changed",
 }
 _SEVERITIES: Final[dict[str, Severity]] = {"good": "good", "info": "info", "warning": "warning", "bad": "bad"}
 _LINKS: Final[dict[str, dict[Language, str]]] = {
     "studio": {"en": "Open in Azure ML studio", "ja": "Azure ML スタジオで開く"},
     "console": {"en": "What happened and why", "ja": "経緯と判定理由を見る"},
     "approve": {"en": "Approve or reject", "ja": "承認または却下する"},
+    "acknowledge": {"en": "Acknowledge or mute", "ja": "確認する・ミュートする"},
+    "silence": {"en": "The silences in force", "ja": "有効なサイレンスを見る"},
     "rollout": {"en": "The rollout, step by step", "ja": "ロールアウトの経過を見る"},
 }
 """Links that this service makes itself come under these words."""
@@ -49,6 +57,10 @@ _LINKS: Final[dict[str, dict[Language, str]]] = {
 _UNKNOWN: Final[dict[Lookup, dict[Language, tuple[str, str]]]] = {
     "metrics": {"en": ("Metrics", "could not be read"), "ja": ("メトリック", "取得できませんでした")},
     "job": {"en": ("Job details", "could not be read"), "ja": ("ジョブの詳細", "取得できませんでした")},
+}
+_HELD_BACK: Final[dict[Language, tuple[str, str]]] = {
+    "en": ("Held back", "{n} more of this kind since the last message"),
+    "ja": ("抑制", "前回の通知以降、同種 {n} 件を抑制"),
 }
 _METRICS: Final = 12
 _FACTS: Final = 30
@@ -117,8 +129,8 @@ class LinkLine(_Strict):
 
 
 class Template(_Strict):
-    """A message template, Jinja2 in its texts: `event`, `rule`, `links`, `now`, `language`, and the filters that
-    docs/actions.md lists.
+    """A message template, Jinja2 in its texts: `event`, `rule`, `links`, `now`, `language`, `collected` (where the message is
+    about several events), and the filters that docs/actions.md lists.
     """
 
     severity: Source = Field(default="info", description="good, info, warning or bad; may be a template.")
@@ -179,6 +191,12 @@ def default_for(event: Event) -> str:
 
 
 @cache
+def of_several(template: Template) -> bool:
+    """Whether it can tell of several events at once."""
+    return any("collected" in source for source in template.sources())
+
+
+@cache
 def needs(template: Template) -> frozenset[Lookup]:
     """The lookups that would make the message better."""
     found: set[Lookup] = {"metrics"} if template.metrics else set()
@@ -198,8 +216,12 @@ def render(
     rule: str = "",
     now: datetime | None = None,
     time_zone: str = "UTC",
+    collected: Together | None = None,
+    held_back: int = 0,
 ) -> Note:
-    """The message. Never raises for a template that fails: what it can't say is left out, and a line says so."""
+    """The message. Never raises for a template that fails: what it can't say is left out, and a line says so. `collected`:
+    the events that it is about, where they are several; `held_back`: of its kind, since the last one.
+    """
     template = template or builtin(default_for(event))
     ours = [Link(_LINKS[link.text][language] if link.text in _LINKS else link.text, link.url) for link in links]
     writer = _Writer(
@@ -211,12 +233,14 @@ def render(
             "now": now.isoformat() if now else None,
             "language": language,
             "time_zone": time_zone,
+            "collected": plain(collected),
         }
     )
     title = writer.line("title", template.title.of(language)) or f"{event.type} {event.subject}".strip()
     told = [_fact(writer, line, language) for line in template.facts]
     told += _readings(event, language) if template.readings else []
     told += [_unknown(name, facts, language) for name in sorted(needs(template))]
+    told += [_held_back(held_back, language)] if held_back else []
     severity = _SEVERITIES.get(writer.line("severity", template.severity), "info")
     text = writer.text("text", template.text.of(language))
     short = writer.line("short", template.short.of(language)) or title
@@ -263,6 +287,11 @@ def _readings(event: Event, language: Language) -> list[Fact | None]:
             name, _, rest = said.partition(": ")
             told.append(Fact(name, formats.short(rest, 300)) if rest else Fact(str(row.get("gate", "")), said[:300]))
     return told
+
+
+def _held_back(n: int, language: Language) -> Fact:
+    name, words = _HELD_BACK[language]
+    return Fact(name, words.format(n=n))
 
 
 def _unknown(lookup: Lookup, facts: Facts, language: Language) -> Fact | None:

@@ -27,7 +27,7 @@ LONGEST: Final = 20_000
 """Characters of one template, and of what it renders."""
 
 _RANGE: Final = 1000
-NAMES: Final = frozenset({"event", "rule", "key", "links", "now", "language"})
+NAMES: Final = frozenset({"event", "rule", "collected", "key", "links", "now", "language"})
 
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "event": (*Event.__struct_fields__, "metrics", "job"),

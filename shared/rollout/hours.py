@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from shared.calendars import instant, within
 from shared.rollout.policy import Closed, Policy, Window
 
 _FORTNIGHT: Final = 15
@@ -37,12 +38,7 @@ def next_opening(policy: Policy, moment: datetime) -> datetime | None:
 
 def _within(window: Window, moment: datetime) -> bool:
     there = moment.astimezone(ZoneInfo(window.zone))
-    minute = there.hour * 60 + there.minute
-    if window.start < window.end:
-        return there.weekday() in window.days and window.start <= minute < window.end
-    # Over midnight: it belongs to the day on which it begins.
-    evening = there.weekday() in window.days and minute >= window.start
-    return evening or ((there.weekday() - 1) % 7 in window.days and minute < window.end)
+    return within(window.start, window.end, there, lambda day: day.weekday() in window.days)
 
 
 def _begins(window: Window, moment: datetime) -> Iterator[datetime]:
@@ -55,7 +51,7 @@ def _begins(window: Window, moment: datetime) -> Iterator[datetime]:
 
 
 def _local(day: date, minute: int, zone: str) -> datetime:
-    return datetime.combine(day, time(minute // 60, minute % 60), ZoneInfo(zone)).astimezone(UTC)
+    return instant(datetime.combine(day, time(minute // 60, minute % 60)), zone)
 
 
 def seconds(text: str) -> float | None:

@@ -6,9 +6,10 @@ from itertools import combinations
 from typing import Final
 
 from shared import messages
-from shared.rules.load import ORPHANS, TELL, Loaded
+from shared.rules.load import ARRIVED, MISSING, ORPHANS, TELL, Loaded
 from shared.rules.loops import Arrow, circles
-from shared.rules.match import PRESENT, Block, Condition, Line, line
+from shared.rules.match import PRESENT, Block, Condition, Line, When, line
+from shared.rules.paths import Path, find
 from shared.rules.plan import Rule, Step
 from shared.rules.prove import Example, all_of, example, implies, not_all_of, possible, ruled_out
 from shared.rules.shapes import FROM_AZURE, NOTHING, shapes
@@ -45,7 +46,7 @@ def _place(rule: Rule) -> tuple[str, int, int]:
 
 def _asks(rule: Rule) -> bool:
     """Whether somebody wrote its lines: an implicit rule, and the second and third part of an absence rule, has our own."""
-    return not (rule.implicit or rule.name.endswith((" (arrived)", " (missing)")))
+    return not (rule.implicit or rule.name.endswith((ARRIVED, MISSING)))
 
 
 def _at(rule: Rule) -> str:
@@ -84,12 +85,12 @@ def _and(names: Iterable[str]) -> str:
 
 def _matching(rule: Rule) -> Iterator[Finding]:
     lines = list(_lines(rule.conditions))
-    lacks = {id(one): tuple(type_ for type_ in rule.events if _lacks(one, type_)) for one in lines}
+    lacks = {id(one): tuple(type_ for type_ in rule.events if _lacks(one.path, type_)) for one in lines}
     blamed: set[tuple[str, int]] = set()
     for one in lines:
         without, empty = lacks[id(one)], one.test.holds(None)
         if len(without) == len(rule.events):
-            has = [type_ for type_ in FROM_AZURE if not _lacks(one, type_)]
+            has = [type_ for type_ in FROM_AZURE if not _lacks(one.path, type_)]
             instead = f"; {_or(has)} has it" if has and len(has) <= _FEW else ""
             held = "always" if empty else "never"
             message = (
@@ -102,6 +103,7 @@ def _matching(rule: Rule) -> Iterator[Finding]:
             yield _line(one, "field", said, [_at(rule)])
         if not empty and one in rule.conditions:
             blamed |= {(type_, id(one)) for type_ in without}
+    yield from _expressions(rule)
     unexplained = [type_ for type_ in rule.events if not any(type_ == known for known, _ in blamed)]
     yield from _impossible(rule, [type_ for type_ in unexplained if not possible(rule.conditions, type_)])
 
@@ -119,8 +121,18 @@ def _lines(conditions: Iterable[Condition]) -> Iterator[Line]:
                 yield from _lines(block)
 
 
-def _lacks(one: Line, type_: str) -> bool:
-    return all(shape.domain(one.path) == NOTHING for shape in shapes(type_))
+def _lacks(path: Path, type_: str) -> bool:
+    return all(shape.domain(path) == NOTHING for shape in shapes(type_))
+
+
+def _expressions(rule: Rule) -> Iterator[Finding]:
+    """What `when` names, and no event of the rule's types has."""
+    for when in rule.conditions:
+        for name in when.fields if isinstance(when, When) else ():
+            path = find(name)
+            if isinstance(path, Path) and all(_lacks(path, type_) for type_ in rule.events):
+                message = f"rule {_named(rule, [when])!r}: no {_or(rule.events)} has {name}, which 'when' names"
+                yield _line(when, "field", message, [_at(rule)])
 
 
 def _impossible(rule: Rule, types: Sequence[str]) -> Iterator[Finding]:

@@ -4,11 +4,12 @@ A rule file with a mistake is refused alone. Nothing that people write makes thi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 
@@ -18,12 +19,14 @@ from shared.errors import Problem
 from shared.events import AZURE_ML, OWN, TYPES
 from shared.rollout.policy import Policy
 from shared.rules.block import read_block
+from shared.rules.cel import read_when
 from shared.rules.config import FILE, Config, read_config
 from shared.rules.match import Condition
-from shared.rules.plan import Rule, Rules
+from shared.rules.plan import Rule, Rules, Step, Throttling
 from shared.rules.policies import read_policy
 from shared.rules.report import Report
 from shared.rules.steps import MODEL, Known, read_steps
+from shared.rules.terms import read_fields, read_length, read_throttle
 from shared.rules.tree import Node, Place, nearest, read
 
 TELL: Final = "(tell)"
@@ -46,9 +49,20 @@ _OURS: Final = (
     "SilenceLong",
 )
 
+_RULES: Final = "rules/"
+_NOTHING: Final[Mapping[str, str]] = {}
+ARRIVED: Final = " (arrived)"
+MISSING: Final = " (missing)"
+_MISSED: Final = "ExpectedEventMissing"
+_HAS: Final = {
+    False: "a rule has a name, an event and something to do",
+    True: "a rule about what did not happen says 'expect' of which event, 'after' which other, 'within' what time, and what to 'do'",
+}
+
 _RULE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
-_KEYS: Final = ("name", "event", "match", "do", "stop", "enabled")
-_LATER: Final = {"when", "throttle", "active", "mute", "expect", "after", "within", "by"}
+_TIMED: Final = ("throttle", "active", "mute")
+_KEYS: Final = ("name", "event", "match", "when", *_TIMED, "children", "do", "stop", "enabled")
+_ABSENCE_KEYS: Final = ("name", "expect", "after", "within", "by", "match", "when", *_TIMED, "do", "enabled")
 _SHORT: Final = {f"{AZURE_ML}{name}".casefold(): name for name in TYPES} | {
     f"{AZURE_ML}DatasetDriftDetected".casefold(): "DriftDetected",
     "datasetdriftdetected": "DriftDetected",
@@ -59,7 +73,8 @@ _SHORT: Final = {f"{AZURE_ML}{name}".casefold(): name for name in TYPES} | {
 
 @dataclass(frozen=True)
 class Loaded:
-    """`rejected_files` were refused alone; the rules of the others are in force.
+    """`rejected_files` were refused alone; the rules of the others are in force, and so is the last good version of those in
+    `kept`. `version` names the texts that are in force; of these, `good` are without a mistake.
 
     `idle`: rules that are not enabled. `declared`: by section, where each entry stands.
     """
@@ -71,17 +86,68 @@ class Loaded:
     rejected_files: tuple[str, ...]
     version: str
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    good: Mapping[str, str] = field(default_factory=dict)
     idle: tuple[Rule, ...] = ()
     declared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def load_texts(files: Mapping[str, str]) -> Loaded:
-    """What files by these names, relative to the configuration folder, with these texts say."""
+def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING) -> Loaded:
+    """What files by these names, relative to the configuration folder, with these texts say.
+
+    `last_good`: texts that were in force together before. A file that is broken now stays as it was; one that is gone is gone.
+    What several files share stays as it was, too, where it no longer fits a file that nobody has changed: so no edit takes
+    a rule out of force but one of its own file.
+    """
+    texts = dict(files)
+    loaded = _load(texts, last_good)
+    said: set[Problem] = set()
+    while stays := _staying(loaded, texts, last_good):
+        wrong = stays & set(loaded.rejected_files)
+        needy = set() if wrong else {name for name in loaded.rejected_files if texts.get(name) == last_good.get(name)}
+        said |= {problem for problem in loaded.problems if problem.file in wrong | needy}
+        said |= {Problem(name, 1, 1, _needed(name, files, needy)) for name in stays - wrong}
+        texts |= {name: last_good[name] for name in stays}
+        loaded = _load(texts, last_good)
+    # What is said of an older text would point to lines that are not there.
+    said |= {problem for problem in loaded.problems if texts.get(problem.file) == files.get(problem.file)}
+    kept = {name for name in texts if texts[name] != files.get(name)} - set(loaded.rejected_files)
+    return replace(
+        loaded,
+        problems=tuple(sorted(said)),
+        rejected_files=tuple(sorted({problem.file for problem in said} | set(loaded.rejected_files))),
+        kept=tuple(sorted(kept)),
+    )
+
+
+def _needed(name: str, files: Mapping[str, str], needy: Collection[str]) -> str:
+    what = "does not fit" if name in files else "is gone, and is still needed by"
+    return f"{what} {', '.join(sorted(needy))}, which nobody has changed: the last good version stays in force"
+
+
+def _staying(loaded: Loaded, texts: Mapping[str, str], last_good: Mapping[str, str]) -> set[str]:
+    """Files that have to go back to their last good version. What several files share comes first: their mistakes may be its."""
+    changed = {name for name, text in last_good.items() if texts.get(name) != text}
+    rejected = set(loaded.rejected_files)
+    shared = {name for name in changed if not name.startswith(_RULES)}
+    if broken := rejected & shared:
+        return broken
+    unfit = {name for name in rejected - changed if name in last_good}
+    for name in sorted(shared) if unfit and len(shared) > 1 else ():
+        if unfit - set(_load({**texts, name: last_good[name]}, last_good).rejected_files):
+            return {name}
+    return shared if unfit and shared else rejected & changed
+
+
+def _version(files: Mapping[str, str]) -> str:
     digest = sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{len(files[name])}\0{files[name]}".encode(errors="surrogatepass"))
-    version = digest.hexdigest()[:12]
+    return digest.hexdigest()[:12]
 
+
+def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
+    """`settled`: where two files claim one name, the one whose text stands here has it already."""
     problems: list[Problem] = []
     rejected: list[str] = []
     main = _read(FILE, files) if FILE in files else (None, Report(FILE, [Problem(FILE, 1, 1, "the file is missing")]))
@@ -120,17 +186,22 @@ def load_texts(files: Mapping[str, str]) -> Loaded:
         problems += report.problems
 
     rules = _Rules(replace(known, policies=policies), candidates)
-    for file in _under("rules/", files):
+    for file in sorted(_under(_RULES, files), key=lambda file: files[file] != settled.get(file)):
         rules.file(*_read(file, files))
     problems += rules.problems
     rejected += rules.rejected
     told = _Told(rules.known, main[0])
-    # A `stop` may silence what people wrote, never a question that a rollout waits for.
+    written = sorted(rules.in_force, key=attrgetter("file"))
+    # A `stop` may silence what people wrote, never a question that a rollout waits for, nor the arrival of what is awaited.
     in_force = [
         *(rule for policy in policies.values() for rule in told.of(policy)),
-        *rules.in_force,
+        *(rule for rule in written if rule.name.endswith(ARRIVED)),
+        *(rule for rule in written if not rule.name.endswith(ARRIVED)),
         *told.last(policies),
     ]
+    good = {name: text for name, text in files.items() if name not in rejected}
+    # Of switchyard.yaml each entry stands or falls alone.
+    version = _version(good | ({FILE: files[FILE]} if FILE in files else {}))
     return Loaded(
         Rules(in_force, version),
         config,
@@ -139,8 +210,9 @@ def load_texts(files: Mapping[str, str]) -> Loaded:
         tuple(sorted(rejected)),
         version,
         policies,
-        tuple(rules.idle),
-        declared,
+        good=good,
+        idle=tuple(rules.idle),
+        declared=declared,
     )
 
 
@@ -160,6 +232,14 @@ def _template(node: Node | None, report: Report) -> object:
         return None
     report.secrets(node)
     return report.model(messages.Template, node.plain(), node, lenient=frozenset())
+
+
+class _Timed(TypedDict):
+    """What a rule says about when and how often."""
+
+    throttle: Throttling | None
+    active: tuple[str, ...]
+    mute: tuple[str, ...]
 
 
 class _Told:
@@ -254,30 +334,94 @@ class _Rules:
         """The rule, if it is enabled."""
         if not report.mapping(node, "a rule"):
             return []
+        absence = "expect" in node.items
+        keys = _ABSENCE_KEYS if absence else _KEYS
         for key, at in node.keys.items():
-            if key in _LATER:
-                report.say(at, f"this version does not support {key!r} yet: leave it out")
-            elif key not in _KEYS:
-                report.say(at, f"unknown key {key!r}{nearest(key, _KEYS)}")
-        later = "expect" in node.items
-        for key in ("name", "do") if later else ("name", "event", "do"):
+            if key not in keys:
+                report.say(at, f"unknown key {key!r}{_hint(key, keys, absence=absence)}")
+        for key in ("name", "expect", "after", "within", "do") if absence else ("name", "event", "do"):
             if key not in node.items:
-                report.say(node.at, f"{key!r} is missing: a rule has a name, an event and something to do")
+                report.say(node.at, f"{key!r} is missing: {_HAS[absence]}")
         items = node.items
+        if absence:
+            return self._absence(node, report)
         rule = Rule(
             name=self._name(items["name"], report) if "name" in items else "",
             file=report.file,
             line=node.at.line,
             column=node.at.column,
             events=_events(items["event"], report) if "event" in items else (),
-            conditions=read_block(items["match"], report) if "match" in items else (),
+            conditions=_conditions(items, report),
             steps=read_steps(items["do"], self.known, report) if "do" in items else (),
             stop=report.truth(items.get("stop"), "stop", default=False),
+            together=_together(items.get("children"), report),
+            **self._timed(items, report),
         )
         _promotes(items.get("do"), rule, report)
         if report.truth(items.get("enabled"), "enabled", default=True):
             return [rule]
         self.idle.append(rule)
+        return []
+
+    def _timed(self, items: Mapping[str, Node], report: Report) -> _Timed:
+        return {
+            "throttle": read_throttle(items["throttle"], report) if "throttle" in items else None,
+            "active": self._calendars(items.get("active"), report),
+            "mute": self._calendars(items.get("mute"), report),
+        }
+
+    def _calendars(self, node: Node | None, report: Report) -> tuple[str, ...]:
+        """One name, or a list of them."""
+        if node is None:
+            return ()
+        entries = report.entries(node, "calendars") if isinstance(node.value, list) else [node]
+        names = []
+        for entry in entries:
+            name = report.text(entry, "the name of a calendar")
+            if name is not None and name not in self.known.config.calendars:
+                report.say(entry.at, self.known.missing("calendars", "calendar", name))
+            names += [name] if name else []
+        return tuple(names)
+
+    def _absence(self, node: Node, report: Report) -> list[Rule]:
+        """A rule about what did not happen, as it is decided: what opens it, what meets it, and what is done if nothing does."""
+        items = node.items
+        name = self._name(items["name"], report) if "name" in items else ""
+        awaited, narrowed = _awaited(items["expect"], report)
+        openings = _events(items["after"], report) if "after" in items else ()
+        within = read_length(items["within"], "within", report) if "within" in items else 0.0
+        keys = read_fields(items["by"], report) if "by" in items else ()
+        for path, at in zip(keys, [entry.at for entry in items["by"].list] if keys else (), strict=False):
+            if path.lookup is not None:
+                report.say(at, f"{path.name!r} is looked up: 'by' takes what the events say themselves")
+        steps = read_steps(items["do"], self.known, report) if "do" in items else ()
+        timed = self._timed(items, report)
+        missing = read_block(_node(report.file, {"data.rule": f"= {name}"}), Report(report.file))
+        params: dict[str, object] = {
+            "rule": name,
+            "expected": list(awaited),
+            "within": within,
+            "by": [path.name for path in keys],
+        }
+        here = Rule(name, report.file, node.at.line, node.at.column, openings, (), (), keys=keys)
+        conditions = _conditions(items, report)
+        parts = [
+            replace(here, conditions=conditions, steps=(Step("expect", params, after=within),)),
+            replace(
+                here,
+                name=f"{name}{ARRIVED}",
+                events=awaited,
+                conditions=narrowed,
+                steps=(Step("arrived", {"rule": name}),),
+                numbers=(0,),
+            ),
+            replace(
+                here, name=f"{name}{MISSING}", events=(_MISSED,), conditions=missing, steps=steps, keys=(), **timed
+            ),
+        ]
+        if report.truth(items.get("enabled"), "enabled", default=True):
+            return parts
+        self.idle += parts
         return []
 
     def _parts(self, rule: Rule) -> list[Rule]:
@@ -310,6 +454,43 @@ class _Rules:
         if first != here:
             report.say(node.at, f"rule name {name!r} is taken: it stands in {first} already")
         return name
+
+
+def _awaited(node: Node, report: Report) -> tuple[tuple[str, ...], tuple[Condition, ...]]:
+    """What `expect` waits for: event types, or `{event: …, match: …}`."""
+    if not isinstance(node.value, dict):
+        return _events(node, report), ()
+    for key, at in node.keys.items():
+        if key not in {"event", "match"}:
+            report.say(at, f"unknown key {key!r}{nearest(key, ['event', 'match'])}")
+    if "event" not in node.items:
+        report.say(node.at, "'event' is missing: expected the type that is waited for")
+    events = _events(node.items["event"], report) if "event" in node.items else ()
+    return events, read_block(node.items["match"], report) if "match" in node.items else ()
+
+
+def _conditions(items: Mapping[str, Node], report: Report) -> tuple[Condition, ...]:
+    """The lines of `match`, then `when`: an expression is asked only where the lines hold."""
+    lines = read_block(items["match"], report) if "match" in items else ()
+    when = read_when(items["when"], report) if "when" in items else None
+    return (*lines, when) if when else lines
+
+
+def _hint(key: str, keys: Sequence[str], *, absence: bool) -> str:
+    if absence and key in _KEYS:
+        return ": a rule with 'expect' has none"
+    if key in {"within", "by", "after"} and not absence:
+        return ": it belongs to a rule with 'expect', or under 'throttle'"
+    return nearest(key, keys)
+
+
+def _together(node: Node | None, report: Report) -> bool:
+    """Whether the children of one run make one message."""
+    if node is None or node.value == "together":
+        return True
+    if node.value != "each":
+        report.say(node.at, f"children: expected 'together' or 'each', found {node.kind}")
+    return False
 
 
 def _promotes(node: Node | None, rule: Rule, report: Report) -> None:

@@ -8,7 +8,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import re2
@@ -26,6 +26,9 @@ JOB: Final[Code] = 8
 WAITING: Final[Code] = METRICS | JOB
 """Bits: what a judgement waits for. UNKNOWN stands alone; where something is waited for it is left out."""
 
+ERROR: Final[Code] = 16
+"""Of a `when` alone: it went wrong, which is no match, and goes on record."""
+
 type Judge = Callable[[Event, Facts], Code]
 type Holds = Callable[[object], bool]
 type Wants = Literal["any", "number", "text", "truth"]
@@ -35,16 +38,21 @@ type Wants = Literal["any", "number", "text", "truth"]
 class Test:
     """One value's test. `texts`: the exact texts, one of which is asked for and nothing else; empty where it is not so.
 
-    `points`: the values at which its answer may change; `patterns`: the expressions it searches with. Nothing else about a
-    value matters to it, but whether there is one.
+    What it turns on: `named` values, numbers at the `edges` of what holds, and `patterns`.
     """
 
     text: str
     holds: Holds
     wants: Wants = "any"
     texts: tuple[str, ...] = ()
-    points: tuple[str | float, ...] = ()
+    named: tuple[object, ...] = ()
+    edges: tuple[float, ...] = ()
     patterns: tuple[str, ...] = ()
+
+    @property
+    def points(self) -> tuple[object, ...]:
+        """Where its answer may change: between two of them it is the same for all values of a kind, patterns left aside."""
+        return (*self.texts, *self.named, *self.edges)
 
 
 class OperatorError(Exception):
@@ -115,10 +123,14 @@ def either(tests: Sequence[Test]) -> Test:
     if texts:
         known = frozenset(texts)
         return Test(_or(tests), lambda value: isinstance(value, str) and value in known, "text", texts, texts)
-    points = tuple(point for test in tests for point in test.points)
-    patterns = tuple(pattern for test in tests for pattern in test.patterns)
-    wants = kinds.pop() if len(kinds) == 1 else "any"
-    return Test(_or(tests), lambda value: any(one(value) for one in holds), wants, (), points, patterns)
+    return Test(
+        _or(tests),
+        lambda value: any(one(value) for one in holds),
+        kinds.pop() if len(kinds) == 1 else "any",
+        named=tuple(value for test in tests for value in test.named),
+        edges=tuple(edge for test in tests for edge in test.edges),
+        patterns=tuple(pattern for test in tests for pattern in test.patterns),
+    )
 
 
 def _or(tests: Sequence[Test]) -> str:
@@ -148,7 +160,7 @@ def _worded(text: str, path: Path) -> Test:
         actual = number(value)
         return actual is not None and compare(actual, limit)
 
-    return Test(f"{sign} {operand}", holds, "number", points=(limit,))
+    return Test(f"{sign} {operand}", holds, "number", edges=(limit,))
 
 
 def _compared(sign: str, operand: str) -> Test:
@@ -158,16 +170,16 @@ def _compared(sign: str, operand: str) -> Test:
     if sign == "=":
         return equal
     same = equal.holds
-    return Test(f"!= {operand}", lambda value: value is not None and not same(value), points=equal.points)
+    return Test(f"!= {operand}", lambda value: value is not None and not same(value), named=equal.named)
 
 
 def _equal(value: object) -> Test:
     if isinstance(value, bool):
-        return Test(f"= {str(value).lower()}", lambda actual: truth(actual) is value, "truth", points=(value,))
+        return Test(f"= {str(value).lower()}", lambda actual: truth(actual) is value, "truth", named=(value,))
     if isinstance(value, int | float):
         if not math.isfinite(value):
             raise OperatorError(f"{value} is no number to compare with")
-        return Test(f"= {value}", lambda actual: number(actual) == value, "number", points=(value,))
+        return Test(f"= {value}", lambda actual: number(actual) == value, "number", named=(value,))
     assert isinstance(value, str)
     return Test(f"= {value}", lambda actual: actual == value, "text", (value,), (value,))
 
@@ -181,8 +193,9 @@ def _regex(pattern: str) -> Test:
         said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise OperatorError(f"{pattern!r} is not an RE2 expression: {said}") from error
     search = compiled.search
-    found = Test(f"~ {pattern}", lambda value: isinstance(value, str) and search(value) is not None, "text")
-    return replace(found, patterns=(pattern,))
+    return Test(
+        f"~ {pattern}", lambda value: isinstance(value, str) and search(value) is not None, "text", patterns=(pattern,)
+    )
 
 
 def _range(text: str, path: Path) -> Test:
@@ -202,7 +215,7 @@ def _range(text: str, path: Path) -> Test:
         actual = number(value)
         return actual is not None and first <= actual <= last
 
-    return Test(f"{low}..{high}", holds, "number", points=(first, last))
+    return Test(f"{low}..{high}", holds, "number", edges=(first, last))
 
 
 def _amount(text: str, path: Path, expected: str) -> float:
@@ -257,6 +270,10 @@ class Line:
     def text(self) -> str:
         return f"{self.path.name} {self.test.text}"
 
+    def holds(self, value: object) -> bool:
+        """Of a value that is known."""
+        return self.test.holds(value) if self.path.exact else _any_holds(self.test.holds, value)
+
     def check(self, event: Event, facts: Facts) -> Checked:
         value = self.path.get(event, facts)
         if type(value) is str and value in self.settled:
@@ -264,7 +281,7 @@ class Line:
         if isinstance(value, Gap):
             note = f"unknown: {value.reason}" if value.asked else f"waits for the lookup of the run's {value.lookup}"
             return Checked(self.path.name, self.test.text, note=note)
-        held = self.test.holds(value) if self.path.exact else _any_holds(self.test.holds, value)
+        held = self.holds(value)
         note = "" if held else _why(value, self.test.wants)
         present = value is not None and value != ()
         return Checked(self.path.name, self.test.text, _short(value), present=present, held=held, note=note)
@@ -293,7 +310,24 @@ class Block:
         return Checked(self.kind, self.text, present=True, held=code == YES, note=said)
 
 
-type Condition = Line | Block
+@dataclass(frozen=True, slots=True)
+class When:
+    """An expression in CEL (see rules/cel.py). `fields`: those it names; `hints`: what may be meant otherwise."""
+
+    text: str
+    line: int
+    column: int
+    judge: Judge
+    checked: Callable[[Event, Facts], Checked]
+    file: str
+    fields: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+    def check(self, event: Event, facts: Facts) -> Checked:
+        return self.checked(event, facts)
+
+
+type Condition = Line | Block | When
 
 
 def line(path: Path, test: Test, at: tuple[int, int], file: str) -> Line:

@@ -3,16 +3,15 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from shared.errors import PermanentError
 from shared.record import WorkspaceRef
-from shared.rollout.hours import seconds, written
+from shared.rollout.hours import written
 from shared.rollout.policy import (
     Approval,
     BinaryGate,
@@ -31,11 +30,12 @@ from shared.rollout.policy import (
     Window,
 )
 from shared.rules.block import read_block
-from shared.rules.config import Zone, check_templates, listed
+from shared.rules.config import check_templates
 from shared.rules.match import Condition
 from shared.rules.report import Report, has_template
 from shared.rules.steps import Known
-from shared.rules.tree import Node, Place, kind_of, nearest, read
+from shared.rules.tree import Node, Place, nearest, read
+from shared.rules.written import Day, Minutes, Seconds, Text, Texts, Weekdays, Zone, between, listed
 
 QUESTIONS: Final = (
     "fallback",
@@ -56,11 +56,9 @@ type Found = tuple[Policy, tuple[Condition, ...]]
 SAMPLES: Final = 200_000
 """Bytes of all requests and expected answers of one policy: a running rollout carries them along."""
 
-_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _ENDPOINT: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-_CLOCK: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 ELSEWHERE: Final = ("run.", "endpoint.", "drift.", "blob.")
 """Fields that the event of a registered model never has."""
 
@@ -75,25 +73,6 @@ _LAG: Final = 180.0
 # The file
 
 
-def _seconds(value: object) -> object:
-    if value == 0 and not isinstance(value, bool):
-        return 0.0
-    found = seconds(value) if isinstance(value, str) else None
-    if found is None:
-        given = repr(value) if isinstance(value, str | int | float) else kind_of(value)
-        raise ValueError(f"{given} is no length of time: expected one such as '90s', '10m', '1h30m' or '24h'")
-    return found
-
-
-def _within(low: float, high: float) -> AfterValidator:
-    def check(length: float) -> float:
-        if not low <= length <= high:
-            raise ValueError(f"{written(length)} is out of bounds: expected {written(low)} to {written(high)}")
-        return length
-
-    return AfterValidator(check)
-
-
 def _share(value: object) -> object:
     if isinstance(value, str) and (found := _SHARE.fullmatch(value)):
         return float(found[1]) / 100
@@ -102,35 +81,6 @@ def _share(value: object) -> object:
     if 0 < value < 1:
         raise ValueError(f"{value} may mean {value:.0%} or {value} %: write it with its sign")
     return value / 100
-
-
-def _days(value: object) -> object:
-    found: list[int] = []
-    for word in value if isinstance(value, list) else [value]:
-        first, dash, last = str(word).casefold().partition("-")
-        for day in (first, last) if dash else (first,):
-            if day not in _DAYS:
-                raise ValueError(f"unknown day {day!r}{nearest(day, _DAYS)}")
-        low, high = _DAYS.index(first), _DAYS.index(last or first)
-        found += range(low, high + 1) if low <= high else [*range(low, len(_DAYS)), *range(high + 1)]
-    if not found:
-        raise ValueError("an empty list: the window never opens")
-    return tuple(sorted(set(found)))
-
-
-def _minutes(value: object) -> object:
-    found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
-    minutes = int(found[1]) * 60 + int(found[2]) if found else 1441
-    if minutes > 24 * 60:
-        raise ValueError(f"{value!r} is no time of day: expected one such as '09:00', '24:00' for the end of the day")
-    return minutes
-
-
-def _date(value: object) -> object:
-    try:
-        return date.fromisoformat(str(value))
-    except ValueError as error:
-        raise ValueError(f"{value!r} is no day: expected one such as 2026-12-24") from error
 
 
 def _reference(value: object) -> object:
@@ -145,23 +95,10 @@ def _asset(text: str) -> str:
     return text
 
 
-type _Text = Annotated[str, StringConstraints(min_length=1)]
 type _Whole = Annotated[int, Strict()]
 type _Truth = Annotated[bool, Strict()]
-type _Seconds = Annotated[
-    float,
-    BeforeValidator(
-        _seconds, json_schema_input_type=Annotated[str, Field(pattern=r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$")] | Literal[0]
-    ),
-]
 type _Share = Annotated[
     float, BeforeValidator(_share, json_schema_input_type=Annotated[str, Field(pattern=r"^[\d.]+\s*%$")] | float)
-]
-type _Minutes = Annotated[
-    int, BeforeValidator(_minutes, json_schema_input_type=Annotated[str, Field(pattern=r"^\d\d:\d\d$")])
-]
-type _Date = Annotated[
-    date, BeforeValidator(_date, json_schema_input_type=Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")])
 ]
 type _Asset = Annotated[str, AfterValidator(_asset), Field(json_schema_extra={"pattern": "^azureml:"})]
 type _Reference = Annotated[
@@ -182,8 +119,8 @@ def _together(**needs: list[str]) -> ConfigDict:
 class _Approval(_Strict):
     """A person is asked, by a signed link, the console or `switchyard rollouts approve`."""
 
-    by: _Text = Field(description="One of `receivers` in switchyard.yaml.")
-    within: Annotated[_Seconds, _within(60, 30 * 86_400)] = 86_400.0
+    by: Text = Field(description="One of `receivers` in switchyard.yaml.")
+    within: Annotated[Seconds, between(60, 30 * 86_400)] = 86_400.0
     otherwise: Literal["rollback", "promote", "hold"] = Field(
         default="rollback", alias="else", description="When nobody answers in time."
     )
@@ -194,7 +131,7 @@ class _Compare(_Strict):
 
     model_config = _together(cohort_at_least=["cohorts"])
 
-    metric: _Text
+    metric: Text
     against: _Reference = "champion"
     at_least: float = Field(
         default=0.0, description="What the candidate is better by at least; below 0: worse by at most."
@@ -207,13 +144,13 @@ class _Compare(_Strict):
 class _Smoke(_Strict):
     """Known requests before any traffic."""
 
-    requests: _Text | None = Field(default=None, description="JSON files under samples/: samples/fraud/*.json.")
-    expect: _Text | None = Field(default=None, description="A JSON file: by the name of a request's file, its answer.")
+    requests: Text | None = Field(default=None, description="JSON files under samples/: samples/fraud/*.json.")
+    expect: Text | None = Field(default=None, description="A JSON file: by the name of a request's file, its answer.")
     tolerance: float = Field(default=1e-6, ge=0, description="How far a number may be from the expected one.")
     p95_ms: float | None = Field(default=None, gt=0)
     max_errors: _Whole = Field(default=0, ge=0)
     repeat: _Whole = Field(default=1, ge=1, le=1000, description="How often each request is sent.")
-    data: _Text | None = Field(default=None, description="Of a batch endpoint: the data asset of a test invocation.")
+    data: Text | None = Field(default=None, description="Of a batch endpoint: the data asset of a test invocation.")
 
 
 class _Deployment(_Strict):
@@ -225,20 +162,20 @@ class _Deployment(_Strict):
         scoring_script=["environment", "code"],
     )
 
-    instance_type: _Text | None = None
+    instance_type: Text | None = None
     instance_count: _Whole = Field(default=1, ge=1, le=100)
     environment: _Asset | None = None
     code: _Asset | None = None
-    scoring_script: _Text | None = None
-    compute: _Text | None = Field(default=None, description="Of a batch deployment: the cluster.")
-    request_timeout: Annotated[_Seconds, _within(1, 180)] | None = None
+    scoring_script: Text | None = None
+    compute: Text | None = Field(default=None, description="Of a batch deployment: the cluster.")
+    request_timeout: Annotated[Seconds, between(1, 180)] | None = None
     max_concurrent_requests: _Whole | None = Field(default=None, ge=1)
     variables: dict[str, str] = {}
     collect: tuple[Literal["model_inputs", "model_outputs", "request", "response"], ...] = Field(
         default=(), description="What the model data collector keeps."
     )
     app_insights: _Truth = False
-    within: Annotated[_Seconds, _within(60, 86_400)] = Field(
+    within: Annotated[Seconds, between(60, 86_400)] = Field(
         default=3600.0, description="How long its creation may take."
     )
 
@@ -250,7 +187,7 @@ class _Stage(_Strict):
 
     mirror: _Whole | None = Field(default=None, json_schema_extra={"minimum": 1, "maximum": 50})
     traffic: _Whole | None = Field(default=None, json_schema_extra={"minimum": 1, "maximum": 99})
-    seconds: Annotated[_Seconds, _within(60, 30 * 86_400)] = Field(alias="for")
+    seconds: Annotated[Seconds, between(60, 30 * 86_400)] = Field(alias="for")
     min_requests: _Whole = Field(default=0, ge=0)
     approve: _Approval | None = None
 
@@ -283,24 +220,24 @@ class _Gate(_Strict):
     margin: _Share | None = None
     slo_ms: float | None = Field(default=None, gt=0)
     max: _Share | None = None
-    seconds: Annotated[_Seconds, _within(60, 3600)] | None = Field(default=None, alias="for")
+    seconds: Annotated[Seconds, between(60, 3600)] | None = Field(default=None, alias="for")
 
 
 class _Window(_Strict):
     """When traffic may move forward."""
 
-    days: Annotated[tuple[int, ...], BeforeValidator(_days, json_schema_input_type=str | list[str])] = tuple(range(7))
-    start: _Minutes = Field(default=0, alias="from")
-    end: _Minutes = Field(default=24 * 60, alias="to")
+    days: Weekdays = tuple(range(7))
+    start: Minutes = Field(default=0, alias="from")
+    end: Minutes = Field(default=24 * 60, alias="to")
     time_zone: Zone | None = None
 
 
 class _Closed(_Strict):
     """Days, both included, on which traffic does not move forward."""
 
-    first: _Date = Field(alias="from")
-    last: _Date = Field(alias="to")
-    reason: _Text
+    first: Day = Field(alias="from")
+    last: Day = Field(alias="to")
+    reason: Text
     owner: str = ""
     time_zone: Zone | None = None
 
@@ -319,11 +256,11 @@ class PolicyFile(_Strict):
 
     model_config = _together(stages=["gates"], gates=["stages"])
 
-    name: _Text = Field(
+    name: Text = Field(
         default="", description="That of the file, without .yaml.", json_schema_extra={"pattern": f"^{_NAME.pattern}$"}
     )
-    endpoint: _Text = Field(default="", description="May be a template: {{ event.model.name }}-online.")
-    workspace: _Text | None = Field(
+    endpoint: Text = Field(default="", description="May be a template: {{ event.model.name }}-online.")
+    workspace: Text | None = Field(
         default=None, description="One of `workspaces` in switchyard.yaml; left out, where the event came from."
     )
     kind: Kind = "managed"
@@ -342,17 +279,17 @@ class PolicyFile(_Strict):
     undecided: Literal["ask", "rollback"] = Field(
         default="ask", description="After `extend`, when a stage neither passes nor fails."
     )
-    extend: Annotated[_Seconds, _within(0, 7 * 86_400)] = 3600.0
-    patience: Annotated[_Seconds, _within(60, 86_400)] = Field(
+    extend: Annotated[Seconds, between(0, 7 * 86_400)] = 3600.0
+    patience: Annotated[Seconds, between(60, 86_400)] = Field(
         default=900.0, description="How long nobody may know how it is doing, or Azure be busy."
     )
-    every: Annotated[_Seconds, _within(60, 3600)] = Field(default=60.0, description="How often the counts are read.")
+    every: Annotated[Seconds, between(60, 3600)] = Field(default=60.0, description="How often the counts are read.")
     windows: tuple[_Window, ...] = ()
     closed: tuple[_Closed, ...] = ()
     second: Literal["wait", "replace"] = Field(default="wait", description="What a second candidate does.")
-    keep_old: Annotated[_Seconds, _within(0, 30 * 86_400)] = 86_400.0
+    keep_old: Annotated[Seconds, between(0, 30 * 86_400)] = 86_400.0
     labels: _Labels = _Labels()
-    notify: Annotated[tuple[_Text, ...], BeforeValidator(listed, json_schema_input_type=str | list[str])] = ()
+    notify: Texts = ()
 
 
 # The checks

@@ -6,6 +6,7 @@ between nothing is said: expressions (`~`) are tried, and what is neither line n
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from shared.events import Blob, Drift, Endpoint, Event, Model, Run
 from shared.record import Facts, Job
 from shared.rules.match import NO, UNKNOWN, YES, Block, Code, Condition, Line, Test, number
 from shared.rules.plan import judged
-from shared.rules.sample import beginning, samples
+from shared.rules.samples import samples
 from shared.rules.shapes import Domain, Shape, shapes
 
 type Wanted = frozenset[Code]
@@ -272,12 +273,26 @@ def _one(domain: Domain, asks: Sequence[_Ask]) -> object:
 def _apart_from_the_start(asks: Sequence[_Ask]) -> bool:
     """Whether expressions that have to be found ask for different beginnings: then no text has both."""
     begins = [
-        beginning(test.patterns[0])
+        _beginning(test.patterns[0])
         for test, wanted in asks
         if wanted == HOLDS and len(test.patterns) == 1 and test.text == f"~ {test.patterns[0]}"
     ]
     begins.sort(key=len)
     return any(not longer.startswith(shorter) for shorter, longer in pairwise(begins)) if begins else False
+
+
+_PLAIN: Final = re.compile(r"\^((?:[\w /:@,;%&=#!<>'\"~-]|\\[^\w\s])*)")
+
+
+def _beginning(pattern: str) -> str:
+    """What every text that the expression finds begins with; nothing where that cannot be told."""
+    found = _PLAIN.match(pattern)
+    if found is None or "|" in pattern:
+        return ""
+    literal = found[1]
+    if pattern[found.end() : found.end() + 1] in {"*", "?", "{", "+"} and literal:
+        literal = literal[: -2 if literal[-2:-1] == "\\" else -1]
+    return re.sub(r"\\(.)", r"\1", literal)
 
 
 def _answers(value: object, asks: Iterable[_Ask]) -> bool:

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from shared import messages
 from shared.actions import Channel, discover
 from shared.events import TYPES
-from shared.rules.config import Config, Pipeline
+from shared.rules.cel import LONGEST
+from shared.rules.config import GUARDS, Config, Pipeline
 from shared.rules.paths import FIXED, OPEN, Kind
 from shared.rules.policies import ELSEWHERE, PolicyFile
 from shared.rules.steps import MODEL
@@ -72,7 +73,7 @@ def of_rules() -> Json:
             steps.append(_step(name, _inner(type(action.example), definitions), action.summary))
     rule = {
         "type": "object",
-        "required": ["name", "event", "do"],
+        "required": ["name", "do"],
         "additionalProperties": False,
         "properties": {
             "name": {
@@ -82,11 +83,41 @@ def of_rules() -> Json:
             },
             "event": _one_or_more({"$ref": "#/$defs/event"}),
             "match": {"$ref": "#/$defs/block", "description": "All lines hold. Left out: every event of the type."},
+            "when": {
+                "type": "string",
+                "maxLength": LONGEST,
+                "description": "An expression in CEL over `event`, for what the lines of `match` can't say.",
+            },
             "do": {"type": "array", "minItems": 1, "items": {"oneOf": steps}, "description": "One action a step."},
             "stop": {"type": "boolean", "default": False, "description": "Later rules do not see the event."},
             "enabled": {"type": "boolean", "default": True},
+            **_timed(),
+            "children": {
+                "enum": ["together", "each"],
+                "description": "Of one run: in one message (together), or each.",
+            },
+            "expect": {
+                "anyOf": [
+                    _one_or_more({"$ref": "#/$defs/event"}),
+                    {
+                        "type": "object",
+                        "required": ["event"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "event": _one_or_more({"$ref": "#/$defs/event"}),
+                            "match": {"$ref": "#/$defs/block"},
+                        },
+                    },
+                ],
+                "description": "A rule about what did not happen: the event that should have come.",
+            },
+            "after": {**_one_or_more({"$ref": "#/$defs/event"}), "description": "What it should have come after."},
+            "within": {"$ref": "#/$defs/length", "description": "How soon."},
+            "by": {**_FIELDS, "description": "Fields with the same values in both."},
         },
+        "oneOf": [{"required": ["event"]}, {"required": ["expect", "after", "within"]}],
     }
+    definitions["length"] = {"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"}
     definitions["event"] = {
         "anyOf": [{"enum": list(TYPES)}, {"type": "string", "pattern": r"^[\w-]+(\.[\w-]+)+$"}],
         "description": "A short name, or the full type of any other event.",
@@ -101,6 +132,34 @@ def of_rules() -> Json:
         "additionalProperties": False,
         "properties": {"rules": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/rule"}}},
         "$defs": definitions,
+    }
+
+
+_FIELDS: Final[Json] = {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "string"}}
+
+
+def _timed() -> Json:
+    length: Json = {"$ref": "#/$defs/length"}
+    kinds = {
+        "once_within": "The first of this time; the others are held back, and counted.",
+        "once_after": "All of this time in one message, when it is over.",
+        "accumulate_within": "All in one message, once there are `threshold` of them within this time.",
+    }
+    calendar = _one_or_more({"type": "string"})
+    return {
+        "throttle": {
+            "type": "object",
+            "additionalProperties": False,
+            "oneOf": [{"required": [kind]} for kind in kinds],
+            "dependentRequired": {"accumulate_within": ["threshold"], "threshold": ["accumulate_within"]},
+            "properties": {
+                **{kind: {**length, "description": said} for kind, said in kinds.items()},
+                "by": {**_FIELDS, "description": "Fields: each set of their values has an account of its own."},
+                "threshold": {"type": "integer", "minimum": 2, "maximum": 500},
+            },
+        },
+        "active": {**calendar, "description": "Calendars: it fires only within one of these."},
+        "mute": {**calendar, "description": "Calendars: it does not fire within any of these."},
     }
 
 
@@ -165,7 +224,7 @@ def _notify() -> Json:
 def _retrain(definitions: Json) -> Json:
     inner = _inner(Pipeline, definitions)
     assert isinstance(inner["properties"], dict)
-    options = {name: schema for name, schema in inner["properties"].items() if name != "source"}
+    options = {name: schema for name, schema in inner["properties"].items() if name not in {"source", *GUARDS}}
     pipeline: Json = {"type": "string", "description": "One of `pipelines` in switchyard.yaml."}
     return _step("retrain", pipeline, "Starts a pipeline; what stands beside it goes before its own settings.", options)
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from shared.actions import Action, Channel, Params
 from shared.rollout.policy import Policy
-from shared.rules.config import Config, Pipeline, Receiver, check_templates
+from shared.rules.config import GUARDS, Channels, Config, Pipeline, Receiver, check_templates
 from shared.rules.plan import Step
 from shared.rules.report import Report, has_template
 from shared.rules.tree import Node, nearest
@@ -16,6 +17,15 @@ MODEL: Final = {"model": "{{ event.model.name }}", "version": "{{ event.model.ve
 
 _CHANNELS: Final = {"teams": "url", "email": "to", "sms": "to"}
 """The actions that `notify` stands for, and where each takes its address."""
+
+_BESIDE_RETRAIN: Final = set(Pipeline.model_fields) - {"source", *GUARDS}
+
+_ANY: Final[Mapping[str, Mapping[str, object]]] = {
+    "teams": {"url": "${ON_CALL}"},
+    "email": {"to": ["nobody@example.com"]},
+    "sms": {"to": ["${ON_CALL}"]},
+}
+"""Until it is known who is on call."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,8 @@ def read_steps(node: Node, known: Known, report: Report) -> tuple[Step, ...]:
     for entry in report.entries(node, "steps such as '- notify: RECEIVER'"):
         if report.mapping(entry, "a step such as 'notify: RECEIVER'"):
             steps += _step(entry, known, report)
-    return tuple(steps)
+    # What is done at once comes first: its numbers, which are in keys, stay when an escalation is added.
+    return tuple(sorted(steps, key=lambda step: step.after > 0))
 
 
 def _step(node: Node, known: Known, report: Report) -> list[Step]:
@@ -56,7 +67,7 @@ def _step(node: Node, known: Known, report: Report) -> list[Step]:
         report.say(node.keys[named[1]], f"{len(named)} actions in one step, {said}: write a step ('- ') for each")
         return []
     if not named:
-        options = {"template", "language", *MODEL, *Pipeline.model_fields}
+        options = {"template", "language", *MODEL, *_BESIDE_RETRAIN}
         wrong = next((key for key in node.items if key not in options), next(iter(node.items), ""))
         at = node.keys.get(wrong, node.at)
         report.say(at, f"unknown action {wrong!r}{nearest(wrong, verbs)}" if wrong else "an empty step: name an action")
@@ -86,38 +97,84 @@ def _notify(node: Node, known: Known, report: Report) -> list[Step]:
         report.say(node.items["notify"].at, known.missing("receivers", "receiver", name))
         receiver = Receiver(email=("nobody@example.com",))  # so that the options are looked at all the same
     extra = {key: value.plain() for key, value in node.items.items() if key in fields}
-    language = receiver.language or known.config.defaults.language
     steps = []
-    for action, address in _addresses(receiver):
-        if action not in kinds:
+    for way in _ways(name, receiver, known.config):
+        if way.action not in kinds:
             continue
-        params = {**address, "language": language, **extra}
-        own = {key: value for key, value in params.items() if key in kinds[action].model_fields}
-        if _valid(action, own, node, known, report):
-            steps.append(Step(action, own, tells=True, receiver=name))
+        params = {**(way.address or _ANY[way.action]), **way.said, **extra}
+        own = {key: value for key, value in params.items() if key in kinds[way.action].model_fields}
+        if _valid(way.action, own, node, known, report):
+            if way.schedule:
+                del own[_CHANNELS[way.action]]
+            steps.append(
+                Step(way.action, own, tells=True, receiver=way.receiver, after=way.after, schedule=way.schedule)
+            )
     return steps
 
 
-def _addresses(receiver: Receiver) -> list[tuple[str, dict[str, object]]]:
-    found: list[tuple[str, dict[str, object]]] = [("teams", {"url": url}) for url in receiver.teams]
-    if receiver.email:
-        found.append(("email", {"to": list(receiver.email)}))
-    if receiver.sms:
-        found.append(("sms", {"to": list(receiver.sms)}))
+@dataclass(frozen=True)
+class _Way:
+    """A channel by which `notify` tells somebody. With `schedule`, that gives the address and the language."""
+
+    action: str
+    address: Mapping[str, object]
+    said: Mapping[str, object]
+    receiver: str
+    after: float
+    schedule: str = ""
+
+
+def _ways(name: str, receiver: Receiver, config: Config) -> list[_Way]:
+    """At once, then the later steps."""
+    found = _channels(name, receiver, receiver, 0.0, config)
+    for later in receiver.escalate:
+        if later.notify is None:
+            found += _channels(name, later, receiver, later.after, config)
+        else:
+            other = config.receivers[later.notify]
+            found += _channels(later.notify, other, other, later.after, config)
     return found
 
 
+def _channels(name: str, given: Channels, told: Receiver, after: float, config: Config) -> list[_Way]:
+    said = {"language": told.language or config.defaults.language}
+    ways = [_Way(action, address, said, name, after) for action, address in _addresses(given)]
+    return ways if given.on_call is None else [*ways, _Way(given.by, {}, {}, name, after, given.on_call)]
+
+
+def _addresses(given: Channels) -> list[tuple[str, dict[str, object]]]:
+    found: list[tuple[str, dict[str, object]]] = [("teams", {"url": url}) for url in given.teams]
+    if given.email:
+        found.append(("email", {"to": list(given.email)}))
+    if given.sms:
+        found.append(("sms", {"to": list(given.sms)}))
+    return found
+
+
+def address_of(config: Config, schedule: str, channel: str, now: datetime) -> tuple[str, dict[str, object]] | None:
+    """Who is on call then, and the parameters that reach them by this channel, before which go those of the step; None
+    when nobody is on call, or nobody who has the channel.
+    """
+    rota = config.rotas.get(schedule)
+    who = rota.on_call(now) if rota else None
+    person = config.receivers.get(who) if who else None
+    if who is None or person is None:
+        return None
+    address = dict(_addresses(person)).get(channel)
+    return None if address is None else (who, {**address, "language": person.language or config.defaults.language})
+
+
 def _retrain(node: Node, known: Known, report: Report) -> list[Step]:
-    _options("retrain", set(Pipeline.model_fields) - {"source"}, node, report)
+    _options("retrain", _BESIDE_RETRAIN, node, report)
     name = report.text(node.items["retrain"], "the name of a pipeline")
     pipeline = known.config.pipelines.get(name) if name else None
     if pipeline is None:
         if name:
             report.say(node.items["retrain"].at, known.missing("pipelines", "pipeline", name))
         return []
-    params: dict[str, object] = pipeline.model_dump(exclude_none=True, exclude_defaults=True)
+    params: dict[str, object] = pipeline.model_dump(exclude_none=True, exclude_defaults=True, exclude=set(GUARDS))
     for key, value in node.items.items():
-        if key in Pipeline.model_fields and key != "source":
+        if key in _BESIDE_RETRAIN:
             below, plain = params.get(key), value.plain()
             params[key] = below | plain if isinstance(below, dict) and isinstance(plain, dict) else plain
     if "workspace" in params:

@@ -48,6 +48,27 @@ One rollout (`GET /api/rollouts/{id}`) has besides:
     steps       [{n, asked, answered, status, percent, routine, said, why, readings, command: {type, …},
                 answer: {type, said, …}}]; `routine`: it waited, looked or measured, and there is nothing to tell of
 
+The configuration (`GET /api/config`; `GET /api/health` says it in short):
+
+    version     names the texts that are in force; decisions and rollouts name it as `config`
+    rules       how many are in force
+    files       names of what is in force without a mistake
+    rejected_files  those with a mistake; of these and of what others need, the last good version of `kept_files` is in force
+    problems    [{file, line, column, message}]
+    history     the newest: [{version, at, rules, changed, removed, rejected_files, kept_files}]; `changed`, `removed`: files
+
+The archive (`GET /api/archive?since=&until=`, RFC 3339 times; the last day, up to now) is JSON lines, one event each: {id: of the
+record, received, event, facts, deliveries, config: the version that decided it}. What has its default is left out.
+
+One version (`GET /api/config/{version}`) has besides `texts`, by file, as they were in force.
+
+A silence: {id, matchers, asks: the matchers in words, owner, reason, began, until, expired, expired_by, comments: [{at, by,
+text}], record: of the event that was muted with it or "", resolves: {match, since} or null, held_back: how many messages}.
+`GET /api/silences?all=1` tells those that are over too; `POST /api/silences/preview` with {matchers} answers {hours,
+notifications, held_back, complete, examples: [{record, type, rule, receiver}]} and changes nothing.
+
+One event has besides: acknowledged {by, at, reason, via} or null.
+
 A freeze: {id, endpoint, reason, owner, began, until, lifted, lifted_by}; `endpoint` is * for all of them. `GET /api/freezes?all=1`
 tells those that are over too, `DELETE /api/freezes/{id}?by=NAME` says who lifts it.
 """
@@ -62,8 +83,8 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
-from shared import book
-from shared.record import EventRecord, Facts, IntentRecord, view
+from shared import book, versions
+from shared.record import Ack, EventRecord, Facts, IntentRecord, Silence, view
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Freeze, Head, Reading, Rollout, Step
 from shared.web.asked import Wrong
@@ -104,6 +125,37 @@ def health(loaded: "Loaded") -> tuple[str, dict[str, object]]:
         "config_version": loaded.version,
         "rules": len(loaded.rules),
         "rejected_files": loaded.rejected_files,
+        "kept_files": loaded.kept,
+    }
+
+
+async def config(loaded: "Loaded", shelf: Shelf) -> dict[str, object]:
+    return {
+        "version": loaded.version,
+        "rules": len(loaded.rules),
+        "files": sorted(loaded.good),
+        "rejected_files": loaded.rejected_files,
+        "kept_files": loaded.kept,
+        "problems": [asdict(problem) for problem in loaded.problems],
+        "history": [_version(one) for one in await versions.history(shelf)],
+    }
+
+
+async def config_version(shelf: Shelf, version: str) -> dict[str, object] | None:
+    """The newest of this name, with its texts."""
+    found = next((one for one in await versions.history(shelf) if one.version == version), None)
+    return None if found is None else _version(found) | {"texts": await versions.texts(shelf, found)}
+
+
+def _version(one: versions.Version) -> dict[str, object]:
+    return {
+        "version": one.version,
+        "at": one.at,
+        "rules": one.rules,
+        "changed": one.changed,
+        "removed": one.removed,
+        "rejected_files": one.rejected,
+        "kept_files": one.kept,
     }
 
 
@@ -170,12 +222,13 @@ def brief(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, obj
     }
 
 
-def full(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, object]:
+def full(record: EventRecord, intents: Sequence[IntentRecord], ack: Ack | None = None) -> dict[str, object]:
     """One event with everything that is known about it."""
     decision, facts = record.decision, record.facts
     return {
         **_common(record),
         "bytes": record.bytes,
+        "acknowledged": ack and _plain(ack),
         "event": record.event and view(record.event, facts or Facts()),
         "facts": facts and {"metrics": facts.metrics, "job": facts.job, "unknown": facts.unknown},
         "decision": decision
@@ -289,6 +342,12 @@ def _reading(reading: Reading) -> dict[str, object]:
 
 def freeze(one: Freeze) -> dict[str, object]:
     return _plain(one)
+
+
+def silence(one: Silence, held_back: int) -> dict[str, object]:
+    from shared.rules.silences import in_words
+
+    return _plain(one) | {"asks": in_words(one.matchers), "held_back": held_back}
 
 
 def whole(value: object) -> Any:
