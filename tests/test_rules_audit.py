@@ -1,5 +1,6 @@
 """What `switchyard check` warns of."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,11 @@ rules:
   - {name: use-b, event: com.contoso.Use, match: {data.n: 2}, do: [{notify: b}, {retrain: train}]}
   - {name: use-c, event: com.contoso.Use, match: {data.n: 3}, do: [{notify: c}]}
 """
+NOTHING: Mapping[str, str] = {}
 POLICY = "name: live\nendpoint: live\ncandidate: {}\n"
 
 
-def found(*rules: str, notes: bool = False, **more: str) -> list[Finding]:
+def found(*rules: str, more: Mapping[str, str] = NOTHING, notes: bool = False) -> list[Finding]:
     """Of these rules, each as a flow mapping on its own line; the first stands in line 2."""
     text = "rules:\n" + "".join(f"  - {{{rule}}}\n" for rule in rules)
     texts = {"switchyard.yaml": MAIN, "rules/a.yaml": text, "rules/z.yaml": EVERYTHING_USED, **more}
@@ -38,8 +40,8 @@ def found(*rules: str, notes: bool = False, **more: str) -> list[Finding]:
     return [one for one in audit(loaded) if notes or not one.note]
 
 
-def told(*rules: str, **more: str) -> list[tuple[str, int, str]]:
-    return [(one.code, one.line, one.message) for one in found(*rules, **more)]
+def told(*rules: str, more: Mapping[str, str] = NOTHING) -> list[tuple[str, int, str]]:
+    return [(one.code, one.line, one.message) for one in found(*rules, more=more)]
 
 
 # --- never ---
@@ -92,7 +94,7 @@ def test_a_candidate_that_a_rule_cannot_match_is_said_with_both_places():
     policy = POLICY.replace("{}", "{model: fraud, tags.stage: candidate}") + MORE
     (one,) = found(
         "name: r, event: ModelRegistered, match: {tags.stage: dev}, do: [{promote: live}]",
-        **{"rollouts/live.yaml": policy},
+        more={"rollouts/live.yaml": policy},
     )
     assert one.message == (
         "rule 'r (promote live)' never matches: tags.stage = candidate (rollouts/live.yaml:3) and tags.stage = dev exclude each other"
@@ -182,7 +184,7 @@ def test_a_rule_behind_a_wider_stop_is_never_reached_also_in_another_file():
     )
     (one,) = found(
         "name: early, event: RunStatusChanged, match: {run.status: [Failed, Canceled]}, do: [{notify: a}], stop: true",
-        **{"rules/b.yaml": later},
+        more={"rules/b.yaml": later},
     )
     assert (one.code, one.file, one.also) == ("shadowed", "rules/b.yaml", ("rules/a.yaml:2:5",))
     assert one.message == (
@@ -285,7 +287,7 @@ def test_a_rule_that_tells_what_a_policy_tells_already_is_said():
     ((_, _, said),) = told(
         "name: go, event: ModelRegistered, match: {tags.a: x}, do: [{promote: live}]",
         "name: back, event: RolloutRolledBack, do: [{notify: b}]",
-        **{"rollouts/live.yaml": POLICY.replace("candidate: {}", "candidate: {model: fraud}") + MORE},
+        more={"rollouts/live.yaml": POLICY.replace("candidate: {}", "candidate: {model: fraud}") + MORE},
     )
     assert said == (
         "rules '(rollout live)' (rollouts/live.yaml) and 'back' (rules/a.yaml:3) both tell b (email) of a RolloutRolledBack "
@@ -322,8 +324,8 @@ def test_while_a_file_is_refused_nobody_knows_what_is_used():
 # --- loops ---
 
 
-def loops(*rules: str, notes: bool = False, **more: str) -> list[str]:
-    return [one.message for one in found(*rules, notes=notes, **more) if one.code == "loop"]
+def loops(*rules: str, more: Mapping[str, str] = NOTHING, notes: bool = False) -> list[str]:
+    return [one.message for one in found(*rules, more=more, notes=notes) if one.code == "loop"]
 
 
 def test_a_rule_that_retrains_on_the_failure_of_its_own_run_feeds_itself():
@@ -361,7 +363,7 @@ def test_a_circle_over_two_rules_is_said_once():
     (one,) = loops(
         "name: back, event: RolloutRolledBack, match: {model.name: fraud}, do: [{retrain: train}]",
         "name: go, event: ModelRegistered, match: {tags.stage: candidate}, do: [{promote: live}]",
-        **policy,
+        more=policy,
     )
     assert "'back' retrains train, and a ModelRegistered that its job registers makes 'go (promote live)' act" in one
     assert "'go (promote live)' promotes by live, and a RolloutRolledBack makes 'back' act" in one
@@ -369,7 +371,7 @@ def test_a_circle_over_two_rules_is_said_once():
         loops(
             "name: back, event: RolloutRolledBack, match: {model.name: churn}, do: [{retrain: train}]",
             "name: go, event: ModelRegistered, match: {model.name: fraud}, do: [{promote: live}]",
-            **policy,
+            more=policy,
         )
         == []
     )

@@ -195,7 +195,7 @@ def arrivals(draw: st.DrawFn) -> Event:
         names = [one for one in NAMES[name] if one != "runStatus"]  # no such event says one
     else:
         names = list(NAMES[name])
-    data = draw(st.fixed_dictionaries({}, optional=dict.fromkeys(names, VALUES)))
+    data: dict[str, object] = draw(st.fixed_dictionaries({}, optional=dict.fromkeys(names, VALUES)))
     for table in next((tables for begin, tables in TABLES.items() if name.startswith(begin)), ()):
         data[table] = draw(USER)
     storage = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a"
@@ -247,7 +247,7 @@ def test_whatever_comes_through_the_door_has_one_of_the_shapes_of_its_type(event
 # Small domains, all of them
 
 TEXTS = ("fraud", "aml", "other", "0.1", "0.5", "0.7", "0.9", "true", "false")
-TEAMS = (None, *TEXTS, 0.1, 0.5, 0.7, 0.9, 1, True, False, {})
+TEAMS: tuple[object, ...] = (None, *TEXTS, 0.1, 0.5, 0.7, 0.9, 1, True, False, {})
 AUCS = (None, 0.4, 0.5, 0.55, 0.65, 0.8, nan)
 FAMILIES = ((None, None), (False, None), (True, None), (True, "sweep"), (True, "other"))
 LISTS = tuple(chosen for size in range(5) for chosen in combinations(("a:1", "b:1", "c:1", "other"), size))
