@@ -10,7 +10,7 @@ from shared.rules.match import Line
 from shared.rules.plan import Rule, Step
 from shared.rules.prove import Goal, all_of, ruled_out
 from shared.rules.report import has_template
-from shared.rules.shapes import SOME_TEXT, Domain, Shape, shapes
+from shared.rules.shapes import FROM_AZURE, SOME_TEXT, Domain, Shape, shapes
 
 _LONGEST: Final = 3
 """Rules in one circle."""
@@ -21,7 +21,7 @@ _CAUSE: Final = ("switchyard_event", "switchyard_rule", "switchyard_depth")
 _ROOT: Final = "switchyard_resubmits"
 _PLACE: Final = ("workspace", "resource_group", "subscription")
 _ROLLOUT: Final = tuple(name for name in TYPES if name.startswith("Rollout"))
-_OURS: Final = frozenset({*_ROLLOUT, "ActionFailed", "EventRefused", "ExpectedEventMissing"})
+_OURS: Final = frozenset(TYPES) - frozenset(FROM_AZURE)
 """What only the service itself raises."""
 
 
