@@ -4,7 +4,8 @@ import asyncio
 import base64
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -13,16 +14,17 @@ from typing import Final
 
 import msgspec
 
-from shared import archive, guards, versions, wire
-from shared.answers import answered
+from shared import archive, book, guards, notices, versions, wire
+from shared.answers import answered, put_away
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import OWN, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
-from shared.record import Decision, EventRecord, EventStatus, Facts
+from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import Rules, plan
+from shared.rules.silences import Notice, due_notices, in_words, resolved_by
 from shared.settings import Settings, read_folder
 from shared.versions import Version
 from shared.world import Claim, World
@@ -39,12 +41,14 @@ UNREAD: Final = replace(
 
 KEEP_DAYS: Final = 30
 KEEP_EVENTS: Final = 200_000
-_SOURCE: Final = "/switchyard"
 _TELLING: Final = frozenset(
     {"ActionFailed", "EventRefused", "Digest", "RuleSilent", "RulesChanged", "SilenceEnding", "SilenceLong"}
 )
 _HOUR: Final = 3600.0
 _LONGEST_DELAY: Final = 6 * 86_400.0
+_FRESH: Final = timedelta(seconds=5)
+"""How long it is known which troubles are muted, before it is looked up again."""
+
 _FAULT: Final = "our own fault: it failed every time it was tried, and the log says how"
 _VALUES: Final = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
 """What differs from event to event in the reasons of one and the same mistake."""
@@ -95,6 +99,7 @@ class Service:
         self._looking = asyncio.Lock()
         self._texts: Mapping[str, str] | None = None  # read, and not taken up yet
         self._version: Version | None = None
+        self._muted: tuple[datetime, Sequence[Silence]] | None = None
 
     @classmethod
     def of(
@@ -207,12 +212,23 @@ class Service:
         self._listener(Told("taken in" if taken == "new" else "again", record))
         if taken != "again":
             await self._bring_forward(event)
+        await self._resolve(event)
 
     async def _bring_forward(self, event: Event) -> None:
         """Intents whose time comes sooner because of this event."""
         now = self.world.clock()
         for key, at in await answered(guards.ended(event, now), self.world):
             await self.world.queue.put([wire.dump(wire.Perform(key))], delay=(at - now).total_seconds())
+
+    async def _resolve(self, event: Event) -> None:
+        """Ends the silences of a trouble that is over. Killed in between, the next delivery does it."""
+        now = self.world.clock()
+        if self._muted is None or not now - self._muted[0] < _FRESH:
+            in_force = await book.silences(self.world.shelf, now)
+            self._muted = now, [one for one in in_force if one.resolves]
+        for one in resolved_by(self._muted[1], event):
+            with suppress(PermanentError):  # it is over already
+                await book.expire(self.world.shelf, one.id, f"resolved by event {event.record}", now)
 
     async def _decide(self, message: wire.Decide) -> None:
         """The rules that waited for a lookup; all rules where somebody replays the event."""
@@ -306,7 +322,7 @@ class Service:
             type=kind,
             raw_type=f"{OWN}{kind}",
             time=self.world.clock(),
-            source=about.source if about else _SOURCE,
+            source=about.source if about else notices.SOURCE,
             subject=about.subject if about and alone else "",
             workspace=about.workspace if about else None,
             resource_group=about.resource_group if about else None,
@@ -373,12 +389,46 @@ class Service:
         await self.conductor.say(rollout, verb, by, reason, via, ask)
 
     async def archive(self, now: datetime) -> int:
-        """Copies what came since the last time to the archive; how many events."""
-        return await archive.copy(self.world, now, now - timedelta(days=KEEP_DAYS))
+        """Copies what came since the last time to the archive; how many events. And looks who does not come any more."""
+        await self.refresh()
+        rules = self.loaded.rules
+        copied = await archive.copy(
+            self.world, now, now - timedelta(days=KEEP_DAYS), lambda records: notices.watch(self.world, rules, records)
+        )
+        await notices.tell_silent(self.world, rules, now)
+        return copied
+
+    async def digest(self, now: datetime) -> int:
+        """Tells how much was held back, once a day; how much it was."""
+        await self.refresh()
+        return await notices.digest(self.world, self.loaded.config, now)
+
+    async def on_silences(self) -> None:
+        """Tells of silences that end soon or stay long, once each, and puts away those that are over."""
+        now, shelf = self.world.clock(), self.world.shelf
+        for notice in due_notices(await book.silences(shelf, now), now):
+            await self._tell_of(notice)  # before it is marked: told twice under the same id is told once
+            ending = notice.kind == "SilenceEnding"
+            await book.told_of_silence(shelf, notice.silence.id, warned=ending, reminded=0 if ending else notice.n)
+        await book.put_away(shelf, now)
+
+    async def _tell_of(self, notice: Notice) -> None:
+        one = notice.silence
+        data: dict[str, object] = {
+            "silence": one.id,
+            "owner": one.owner,
+            "reason": one.reason,
+            "began": one.began.isoformat(),
+            "until": one.until.isoformat(),
+            "matchers": in_words(one.matchers),
+            "held_back": await book.held_back(self.world.shelf, one.id),
+        }
+        await notices.tell(self.world, notice.kind, f"{one.id}-{notice.kind}-{notice.n}", f"silences/{one.id}", data)
 
     async def prune(self, now: datetime) -> int:
         await self.refresh()
         await self.world.archive.prune((now - timedelta(days=self.loaded.config.limits.archive_days)).date())
+        await put_away(self.world, now - timedelta(days=KEEP_DAYS))
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)
 
 

@@ -69,9 +69,12 @@ def test_the_worker_library_indexes_every_function(probed):
         "rollout_give_up": "activityTrigger",
         "on_retention": "timerTrigger",
         "on_registry": "timerTrigger",
+        "on_silences": "timerTrigger",
         "on_configuration": "timerTrigger",
         "on_archive": "timerTrigger",
+        "on_digest": "timerTrigger",
         "approve": "httpTrigger",
+        "acknowledge": "httpTrigger",
         "static": "httpTrigger",
         "web": "httpTrigger",
     }

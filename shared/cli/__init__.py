@@ -32,9 +32,11 @@ def _parser() -> argparse.ArgumentParser:
     _serve(commands.add_parser("serve", help="run the whole service on this machine"))
     _check(commands.add_parser("check", help="validate a configuration folder"))
     _explain(commands.add_parser("explain", help="say which rules an event matches, and why the others do not"))
+    _filters(commands.add_parser("filters", help="print the Event Grid subscriptions that the rules need, and no more"))
     _send(commands.add_parser("send", help="publish events"))
     _events(commands.add_parser("events", help="look at the events of a running service, and replay them"))
     _rollouts(commands.add_parser("rollouts", help="look at the rollouts of a running service, and decide about them"))
+    _silences(commands.add_parser("silences", help="hold messages back for a time"))
     _freezes(commands.add_parser("freezes", help="hold rollouts back for a time"))
     return parser
 
@@ -75,6 +77,19 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _filters(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="filters")
+    _config(parser)
+    parser.add_argument("--topic", metavar="NAME", help="only of this workspace or publisher")
+    parser.add_argument(
+        "--one", action="store_true", help="one subscription a topic: fewer to keep, and more events that no rule wants"
+    )
+    parser.add_argument("--cloudevents", action="store_true", help="for delivery in the CloudEvents 1.0 schema")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--format", choices=("bicep", "json"), default="bicep", help="(bicep)")
+    _json(form)
+
+
 def _send(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(module="send")
     parser.add_argument(
@@ -107,14 +122,19 @@ def _events(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (20)")
     show = verbs.add_parser("show", help="one event, and what was done about it")
     replay = verbs.add_parser("replay", help="decide again by the rules in force, and do what is not done yet")
-    for verb in (show, replay):
+    acknowledge = verbs.add_parser("acknowledge", help="say that you see to it: nobody else is called because of it")
+    acknowledge.add_argument("--mute", action="store_true", help="and hold back the like of it until it is resolved")
+    acknowledge.add_argument("--by", default=_user(), metavar="NAME", help="who says it (the user of this machine)")
+    acknowledge.add_argument("--reason", default="", metavar="TEXT", help="a comment, for the record")
+    for verb in (show, replay, acknowledge):
         verb.add_argument("id", metavar="ID", help="of the record, or of the event")
     export = verbs.add_parser("export", help="the archive of events as JSON lines, for `switchyard impact`")
     export.add_argument(
         "--since", default="7d", metavar="WHEN", help="an RFC 3339 time, or how long ago, such as 12h or 30d (7d)"
     )
     export.add_argument("--until", metavar="WHEN", help="likewise (now)")
-    for name, verb in {"list": listing, "show": show, "replay": replay, "export": export}.items():
+    named = {"list": listing, "show": show, "replay": replay, "acknowledge": acknowledge, "export": export}
+    for name, verb in named.items():
         _remote(verb, "events", name, json=name != "export")
 
 
@@ -138,6 +158,34 @@ def _rollouts(parser: argparse.ArgumentParser) -> None:
         verb.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
     for name, verb in {"list": listing, "show": show, **said}.items():
         _remote(verb, "rollouts", name)
+
+
+def _silences(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("list", help="those in force")
+    listing.add_argument("--all", action="store_true", help="those that are over too")
+    add = verbs.add_parser("add", help="from now on, nobody is told of what fits all of the matches")
+    add.add_argument(
+        "--match",
+        action="append",
+        required=True,
+        metavar="FIELD=VALUE",
+        help="a field of the event, or rule or receiver; several times: all of them, of one field: one of the values",
+    )
+    add.add_argument("--reason", metavar="TEXT", help="why, for the record")
+    add.add_argument("--owner", default=_user(), metavar="NAME", help="who answers for it (the user of this machine)")
+    end = add.add_mutually_exclusive_group(required=True)
+    end.add_argument("--until", metavar="TIME", help="an RFC 3339 time")
+    end.add_argument("--for", dest="length", metavar="LENGTH", help="such as 30m, 4h or 2d; a year at most")
+    end.add_argument("--preview", action="store_true", help="only say what it would have held back of the last day")
+    comment = verbs.add_parser("comment", help="put a word to one")
+    comment.add_argument("--text", required=True, metavar="TEXT", help="what to say")
+    expire = verbs.add_parser("expire", help="end one before its time; it stays on record")
+    for verb in (comment, expire):
+        verb.add_argument("id", metavar="ID", help="of the silence")
+        verb.add_argument("--by", default=_user(), metavar="NAME", help="who says it (the user of this machine)")
+    for name, verb in {"list": listing, "add": add, "comment": comment, "expire": expire}.items():
+        _remote(verb, "silences", name)
 
 
 def _freezes(parser: argparse.ArgumentParser) -> None:
@@ -183,7 +231,7 @@ def _config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _json(parser: argparse.ArgumentParser) -> None:
+def _json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on standard output and nothing else")
 
 

@@ -35,19 +35,21 @@ _DEFAULTS: Final = {
     "RolloutCompleted": "rollout-completed",
     "RolloutRolledBack": "rollout-rolled-back",
     "ExpectedEventMissing": "expected-event-missing",
+    "SilenceEnding": "silence-ending",
+    "SilenceLong": "silence-long",
     "ActionFailed": "action-failed",
     "EventRefused": "event-refused",
     "Digest": "digest",
     "RuleSilent": "rule-silent",
     "RulesChanged": "rules-changed",
-    "SilenceEnding": "silence-ending",
-    "SilenceLong": "silence-long",
 }
 _SEVERITIES: Final[dict[str, Severity]] = {"good": "good", "info": "info", "warning": "warning", "bad": "bad"}
 _LINKS: Final[dict[str, dict[Language, str]]] = {
     "studio": {"en": "Open in Azure ML studio", "ja": "Azure ML スタジオで開く"},
     "console": {"en": "What happened and why", "ja": "経緯と判定理由を見る"},
     "approve": {"en": "Approve or reject", "ja": "承認または却下する"},
+    "acknowledge": {"en": "Acknowledge or mute", "ja": "確認する・ミュートする"},
+    "silence": {"en": "The silences in force", "ja": "有効なサイレンスを見る"},
     "rollout": {"en": "The rollout, step by step", "ja": "ロールアウトの経過を見る"},
 }
 """Links that this service makes itself come under these words."""
@@ -186,6 +188,12 @@ def default_for(event: Event) -> str:
     if event.type == "RunStatusChanged" and event.run and event.run.status == "Failed":
         return "run-failed"
     return _DEFAULTS.get(event.type, "event")
+
+
+@cache
+def of_several(template: Template) -> bool:
+    """Whether it can tell of several events at once."""
+    return any("collected" in source for source in template.sources())
 
 
 @cache

@@ -17,7 +17,7 @@ from shared.rollout.hours import written
 from shared.rules.calendars import CalendarEntry, ScheduleEntry, calendars, schedules, sound_calendars, sound_schedules
 from shared.rules.report import Report, has_template
 from shared.rules.tree import Node, nearest
-from shared.rules.written import Seconds, Text, Zone, between, listed
+from shared.rules.written import Minutes, Seconds, Text, Zone, between, listed
 
 FILE: Final = "switchyard.yaml"
 _SOURCE: Final = re.compile(r"azureml:[A-Za-z0-9][\w.-]*(:[\w.-]+|@\w+)")
@@ -75,6 +75,17 @@ class Later(Channels):
     (`notify`) all channels of another receiver, without the later steps of that.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["on_call"]},
+                {"required": ["notify"]},
+                {"anyOf": [{"required": [one]} for one in ("teams", "email", "sms")]},
+            ],
+            "dependentRequired": {"by": ["on_call"]},
+        }
+    )
+
     after: Annotated[Seconds, between(1, _LONGEST)] = Field(description="Behind the event: 10m, 1h30m.")
     notify: Text | None = Field(default=None, description="Another receiver.")
 
@@ -91,6 +102,13 @@ class Later(Channels):
 
 class Receiver(Channels):
     """Who is told, and how. A notification goes to every channel given here."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [one]} for one in ("teams", "email", "sms", "on_call")],
+            "dependentRequired": {"by": ["on_call"]},
+        }
+    )
 
     language: Language | None = Field(default=None, description="Of its messages; left out, that of `defaults`.")
     escalate: tuple[Later, ...] = Field(
@@ -155,9 +173,16 @@ GUARDS: Final = frozenset({"cooldown", "concurrency", "cost", "budget"})
 """Of a pipeline: what is said about its runs, and not to a run."""
 
 
+def _unless_off(value: object) -> object:
+    return None if value == "off" else value
+
+
 class Defaults(_Strict):
     language: Language = Field(default="en", description="Of messages, where a receiver has none.")
     time_zone: Zone = Field(default="UTC", description="Of times in messages, calendars and schedules.")
+    digest: Annotated[Minutes | None, BeforeValidator(_unless_off)] = Field(
+        default=9 * 60, description="When `tell` hears how much was held back, as '09:00'; off for never."
+    )
     tell: str | None = Field(
         default=None, description="The receiver that is told of failed actions and of events that could not be read."
     )
