@@ -6,8 +6,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -482,6 +484,23 @@ def test_what_the_service_says_no_to_is_passed_on(far, capsys, answer, expected)
     said = capsys.readouterr()
     assert expected in said.err
     assert said.out == ""
+
+
+def test_the_archive_is_printed_day_by_day_and_counted(far, capsys):
+    far.answers = [(200, b'{"id":"a"}\n{"id":"b"}\n'), (200, b""), (200, b'{"id":"c"}\n')]
+    span = ["--since", "2026-11-20T18:00:00Z", "--until", "2026-11-22T03:00:00+00:00"]
+    assert main(["events", "export", "--url", f"{far.url}?code=key", *span]) == 0
+    asked = [dict(parse_qsl(urlsplit(path).query)) for _, path, _, _ in far.got]
+    edges = ["2026-11-20T18:00:00", "2026-11-21T00:00:00", "2026-11-22T00:00:00", "2026-11-22T03:00:00"]
+    assert [(one["since"][:19], one["until"][:19]) for one in asked] == list(pairwise(edges))
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ('{"id":"a"}\n{"id":"b"}\n{"id":"c"}\n', "3 events\n")
+
+
+def test_a_time_that_is_none_is_no_span(far, capsys):
+    assert main(["events", "export", "--url", far.url, "--since", "yesterday"]) == 1
+    assert "'yesterday' is no time: expected one such as 2026-11-20T08:30:00Z" in capsys.readouterr().err
+    assert far.got == []
 
 
 def test_json_comes_as_the_service_gave_it(far, capsys):
