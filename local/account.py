@@ -199,7 +199,7 @@ class Account:
         intent = performed.claim.record.intent
         if performed.outcome == "collected":
             self._count(
-                f"× {escape(intent.rule)} → [cyan]{intent.action}[/]: goes into the message of another", self._alike
+                f"of {escape(intent.rule)} → [cyan]{intent.action}[/]: goes into the message of another", self._alike
             )
             return
         if intent.action in _INNER and performed.outcome == "done" and "raised" not in performed.note:
