@@ -133,6 +133,45 @@ def test_every_problem_stands_in_a_line_with_its_place(config, capsys):
     assert last == f"{config}: 3 problems in 2 files; 0 rules would be in force"
 
 
+UNUSED = "receivers: {team: {teams: '${TEAM}'}, nobody: {email: a@contoso.com}}\n"
+
+
+def test_warnings_stand_behind_the_problems_and_count_only_when_asked(config, capsys):
+    (config / "switchyard.yaml").write_text(UNUSED)
+    assert main(["check", str(config)]) == 0
+    warning, last = capsys.readouterr().out.splitlines()
+    place = f"{config}/switchyard.yaml:1:39"
+    assert warning == f"{place}: warning: receiver 'nobody' is used by no rule: leave it out, or name it in one"
+    assert last.startswith(f"{config}: 2 rules, no problems, 1 warning (version ")
+    assert main(["check", str(config), "--strict"]) == 1
+
+
+def test_notes_are_told_only_when_asked_and_never_count(config, capsys):
+    again = "  - {name: again, event: RunCompleted, match: {workspace: dev}, do: [{notify: team, template: event}]}\n"
+    (config / "rules" / "a.yaml").write_text(RULES + again)
+    assert main(["check", str(config), "--strict"]) == 0
+    assert ": note: " not in capsys.readouterr().out
+    assert main(["check", str(config), "--strict", "--verbose"]) == 0
+    assert f"{config}/rules/a.yaml:11:5: note: rules 'other-place'" in capsys.readouterr().out
+
+
+def test_problems_and_warnings_as_json(config, capsys):
+    (config / "rules" / "b.yaml").write_text("rules: 7\n")
+    (config / "rules" / "c.yaml").write_text(
+        "rules: [{name: c, event: RunCompleted, match: {run.status: Failed}, do: [{notify: team}]}]\n"
+    )
+    assert main(["check", str(config), "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert [(one["file"], one["line"]) for one in said["problems"]] == [(f"{config}/rules/b.yaml", 1)]
+    (warning,) = said["warnings"]
+    assert (warning["code"], warning["file"], warning["also"]) == (
+        "never",
+        f"{config}/rules/c.yaml",
+        [f"{config}/rules/c.yaml:1:9"],
+    )
+    assert (said["rules"], said["notes"]) == (3, [])
+
+
 # --- explain ---
 
 
