@@ -72,5 +72,5 @@ async def test_an_edit_of_the_rules_has_its_line_and_what_is_wrong_with_it():
     await account.reloaded(before, after)
     first, *rest = text.getvalue().splitlines()
     assert f"rules: 2 in force, version {after.version} (rules/c.yaml changed; rules/b.yaml gone)" in first
-    assert "refused  rules/a.yaml:1:27: unknown event type 'RunComplete'" in rest[0]
+    assert "refused  rules/a.yaml:1:28: unknown event type 'RunComplete'" in rest[0]
     assert "rules/a.yaml: the last good version stays in force" in rest[1]
