@@ -1,4 +1,4 @@
-"""Schedules: retention, the archive, the configuration, and the registry's word on what is live."""
+"""Schedules: retention, the archive, the configuration, silences, and the registry's word on what is live."""
 
 import azure.functions as func
 
@@ -12,6 +12,13 @@ bp = func.Blueprint()
 async def on_retention(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
     service = host.service()
     await service.prune(service.world.clock())
+
+
+@bp.function_name("on_silences")
+@bp.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)
+async def on_silences(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """Their owners hear of those that end soon, or stay long."""
+    await host.service().on_silences()
 
 
 @bp.function_name("on_registry")

@@ -31,10 +31,17 @@ async def approve(req: func.HttpRequest, context: func.Context) -> func.HttpResp
     return await answer(req, context)
 
 
+@bp.function_name("acknowledge")
+@bp.route(route="acknowledge/{*rest}", methods=["GET", "HEAD", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+async def acknowledge(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """The same: whoever was told may say that they see to it, and mute the rest."""
+    return await answer(req, context)
+
+
 @bp.function_name("static")
 @bp.route(route="static/{name}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
 async def static(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-    """What that page looks like."""
+    """What these pages look like."""
     return await answer(req, context)
 
 

@@ -1,10 +1,12 @@
-"""The book of rollouts: what they are about, how they stand, every step, what people said, whose turn it is, freezes.
+"""The book of rollouts: what they are about, how they stand, every step, what people said, whose turn it is, freezes. And
+of silences, and of who saw which event.
 
 Everything lies on the world's shelf, so that both hosts and both stores keep it alike.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
@@ -12,17 +14,23 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.errors import PermanentError
-from shared.record import WorkspaceRef
+from shared.record import ACKS, SILENCES, Ack, Comment, Silence, WorkspaceRef, held_by
 from shared.rollout.record import ENDED, Freeze, Head, Rollout, Step, Word
 from shared.world import Origin, Shelf
 
 HEADS: Final = "rollouts"
 FREEZES: Final = "freezes"
+_OVER: Final = "silences-over"
+"""Those that nobody needs to look through for each message any more."""
+
 _ABOUT: Final = "about"
 _HOLDER: Final = "holder"
 _LAST: Final = 9_999_999_999
 _SILENCE: Final = "null"
 """In the place of an answer: none came."""
+
+_COMMENTS: Final = 20
+_SILENCE_ID: Final = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}(-\d{1,3})?", re.ASCII)
 
 _json: Final = msgspec.json.Encoder()
 
@@ -244,3 +252,129 @@ async def lift(shelf: Shelf, id_: str, by: str, at: datetime) -> Freeze:
     if not await shelf.swap(FREEZES, id_, text, _dump(lifted)):
         return await lift(shelf, id_, by, at)
     return lifted
+
+
+# Silences
+
+
+async def silences(shelf: Shelf, now: datetime) -> Sequence[Silence]:
+    """Those in force, the one that ends first before the others."""
+    in_force = (one for one in await _listed_silences(shelf, SILENCES) if one.in_force(now))
+    return sorted(in_force, key=lambda one: (one.until, one.id))
+
+
+async def all_silences(shelf: Shelf, *, limit: int = 500) -> Sequence[Silence]:
+    """Those that are over too, the newest first."""
+    rows = [*await _listed_silences(shelf, SILENCES), *await _listed_silences(shelf, _OVER, limit)]
+    once = {one.id: one for one in reversed(rows)}
+    return sorted(once.values(), key=lambda one: (one.began, one.id), reverse=True)[:limit]
+
+
+async def _listed_silences(shelf: Shelf, folder: str, limit: int = 10_000) -> list[Silence]:
+    return [msgspec.json.decode(text, type=Silence) for _, text in await shelf.all(folder, limit=limit)]
+
+
+async def silence(shelf: Shelf, id_: str) -> Silence | None:
+    found = await _find(shelf, id_)
+    return None if found is None else msgspec.json.decode(found[2], type=Silence)
+
+
+async def add_silence(shelf: Shelf, new: Silence) -> Silence:
+    """The one of this id that is on record: the first account of it holds."""
+    found = await silence(shelf, new.id)
+    return found or msgspec.json.decode(await shelf.keep(SILENCES, new.id, _dump(new)), type=Silence)
+
+
+async def expire(shelf: Shelf, id_: str, by: str, at: datetime) -> Silence:
+    """Ends a silence, which stays on record. Raises PermanentError when none of this id is in force."""
+
+    def expired(old: Silence) -> Silence:
+        if not old.in_force(at):
+            raise PermanentError(f"the silence {id_!r} is over already")
+        return replace(old, expired=at, expired_by=by)
+
+    return await _change(shelf, id_, expired)
+
+
+async def comment(shelf: Shelf, id_: str, new: Comment) -> Silence:
+    """Raises PermanentError when there is none of this id, or all that can be said of it was said."""
+
+    def commented(old: Silence) -> Silence:
+        if len(old.comments) >= _COMMENTS:
+            raise PermanentError(f"the silence {id_!r} has {_COMMENTS} comments, and that is the limit")
+        return replace(old, comments=(*old.comments, new))
+
+    return await _change(shelf, id_, commented)
+
+
+async def told_of_silence(shelf: Shelf, id_: str, *, warned: bool = False, reminded: int = 0) -> Silence:
+    """Its owner was told: that it ends, or so many times that it stays."""
+    return await _change(
+        shelf,
+        id_,
+        lambda old: replace(old, warned=old.warned or warned, reminded=max(old.reminded, reminded)),
+    )
+
+
+async def put_away(shelf: Shelf, now: datetime) -> None:
+    """Puts those that are over where nobody looks for each message."""
+    for name, text in await shelf.all(SILENCES):
+        one = msgspec.json.decode(text, type=Silence)
+        if one.expired is not None or one.until <= now:
+            await shelf.put(_OVER, _put_away(name), text)
+            await shelf.swap(SILENCES, name, text, None)  # what was said meanwhile is put away the next time
+
+
+async def held_back(shelf: Shelf, id_: str) -> int:
+    """How many messages it held back; no more than ten thousand are counted."""
+    return len(await shelf.all(held_by(id_)))
+
+
+async def _change(shelf: Shelf, id_: str, change: Callable[[Silence], Silence]) -> Silence:
+    while True:
+        found = await _find(shelf, id_)
+        if found is None:
+            raise PermanentError(f"there is no silence {id_!r}")
+        folder, name, text = found
+        new = change(msgspec.json.decode(text, type=Silence))
+        if await shelf.swap(folder, name, text, _dump(new)):
+            return new
+
+
+async def _find(shelf: Shelf, id_: str) -> tuple[str, str, str] | None:
+    """Its folder, its name there, and its text."""
+    if not _SILENCE_ID.fullmatch(id_):
+        return None
+    try:
+        places = ((SILENCES, id_), (_OVER, _put_away(id_)))
+    except ValueError:  # no such day
+        return None
+    for folder, name in places:
+        text = await shelf.get(folder, name)
+        if text is not None:
+            return folder, name, text
+    return None
+
+
+def silence_id(at: datetime, about: str) -> str:
+    """Begins with its time: ids sort by it, and tell where a silence that is over lies."""
+    return f"{at.astimezone(UTC):%Y%m%dT%H%M%S}-{sha256(about.encode(errors='replace')).hexdigest()[:8]}"
+
+
+def _put_away(id_: str) -> str:
+    """Its name among those that are over: the newest first."""
+    moment = datetime.strptime(id_[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    return f"{_LAST - int(moment.timestamp()):010d}-{id_}"
+
+
+# Who saw what
+
+
+async def acknowledge(shelf: Shelf, record: str, new: Ack) -> Ack:
+    """The acknowledgement that is on record: the first one counts."""
+    return msgspec.json.decode(await shelf.keep(ACKS, record, _dump(new)), type=Ack)
+
+
+async def acknowledged(shelf: Shelf, record: str) -> Ack | None:
+    text = await shelf.get(ACKS, record)
+    return None if text is None else msgspec.json.decode(text, type=Ack)

@@ -32,7 +32,8 @@ _AHEAD: Final = timedelta(days=3653)
 _CYCLE: Final = 10_227
 """Days of 28 years: then every date falls on the same day of the week again (from 1901 to 2099)."""
 
-_ENOUGH: Final = 11_000
+_ENOUGH: Final = 4000
+"""Days to look at, until what is left of them is taken for nothing."""
 
 
 def within(start: int, end: int, there: datetime, on: Callable[[date], bool]) -> bool:
@@ -103,12 +104,7 @@ class Calendar:
     without: tuple["Calendar", ...] = ()
 
     def covers(self, moment: datetime) -> bool:
-        if any(one.covers(moment) for one in self.without):
-            return False
-        if self.any_of:
-            return any(one.covers(moment) for one in self.any_of)
-        there = moment.astimezone(ZoneInfo(self.zone))
-        return any(within(one.start, one.end, there, partial(self._on, one)) for one in self.spans)
+        return self._shows(moment) and not any(one.covers(moment) for one in self.without)
 
     def next_change(self, moment: datetime) -> datetime | None:
         """The first moment after this one at which it begins or ends; None if that is more than ten years away."""
@@ -122,14 +118,22 @@ class Calendar:
 
     def ever(self) -> bool:
         """Whether there is any moment that it covers."""
+        at, parts = datetime.min.replace(tzinfo=UTC), tuple(self._parts())
         for day in islice(self._days(), _ENOUGH):
-            at = datetime.combine(day, time(), UTC) - _DAY
-            last, parts = at + 4 * _DAY, tuple(self._parts())
-            while at < last:
+            begin = datetime.combine(day, time(), UTC) - _DAY
+            at = max(at, begin) if at < begin + 4 * _DAY else begin  # days that follow each other are looked at once
+            while at < begin + 4 * _DAY:
                 if self.covers(at):
                     return True
                 at = min(one._mark(at) for one in parts)  # noqa: SLF001 (its own kind)
         return False
+
+    def _shows(self, moment: datetime) -> bool:
+        """Of its own times, or of those that it is made of."""
+        if self.any_of:
+            return any(one.covers(moment) for one in self.any_of)
+        there = moment.astimezone(ZoneInfo(self.zone))
+        return any(within(one.start, one.end, there, partial(self._on, one)) for one in self.spans)
 
     def _on(self, span: Span, day: date) -> bool:
         if span.days and day.weekday() not in span.days:
@@ -156,9 +160,15 @@ class Calendar:
         zone = ZoneInfo(self.zone)
         there = moment.astimezone(zone)
         shown = timedelta(hours=there.hour, minutes=there.minute, seconds=there.second, microseconds=there.microsecond)
-        marks = (timedelta(minutes=mark) for one in self.spans for mark in (one.start, one.end))
-        ahead = moment + min((mark for mark in marks if mark > shown), default=_DAY) - shown
+        ahead = moment + min((mark for mark in self._marks(there.date()) if mark > shown), default=_DAY) - shown
         return ahead if ahead.astimezone(zone).utcoffset() == there.utcoffset() else _jump(moment, ahead, zone)
+
+    def _marks(self, day: date) -> Iterator[timedelta]:
+        """When a span of that day, or of the night before, begins or ends."""
+        for one in self.spans:
+            if self._on(one, day) or (one.start > one.end and self._on(one, day - _DAY)):
+                yield timedelta(minutes=one.start)
+                yield timedelta(minutes=one.end)
 
     def _days(self) -> Iterator[date]:
         """Days on which it may begin: of the dates that it names, else of enough years."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 
 from shared import book, guards, messages, wire
+from shared import links as signed
 from shared.actions import Action, Channel, Context, Link, Params, discover
 from shared.actions._text import name_of
 from shared.answers import Caused, answered, caused
@@ -20,9 +21,9 @@ from shared.events import OWN, Event
 from shared.guards.ask import Collected, Go, Held, Suppressed, Wait
 from shared.messages.together import Together, plain, together
 from shared.record import Attempt, EventRecord, Facts, Intent, IntentStatus, Lookup, WorkspaceRef
-from shared.rollout import links as approvals
 from shared.rules.load import Loaded
 from shared.rules.steps import address_of
+from shared.rules.troubles import acknowledgeable
 from shared.settings import Settings
 from shared.world import Claim, World
 
@@ -102,8 +103,14 @@ async def _run(world: World, where: WorkspaceRef, event: Event) -> str:
     return origin.run
 
 
-def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
-    """The next clicks: the run in the studio, the record in the console; of a notice about another event, that event."""
+def links(settings: Settings, record: EventRecord, facts: Facts, to: str = "") -> list[Link]:
+    """The next clicks: the run in the studio, the record in the console; of a notice about another event, that event. And
+    where the receiver `to` may say that somebody sees to it.
+    """
+    return [*_looks(settings, record, facts), *_acknowledgement(settings, record, to)]
+
+
+def _looks(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
     event = record.event
     about = event.data.get("record") if event and event.type in {"ActionFailed", "EventRefused"} else None
     found = [Link("console", f"{settings.public_url}/events/{about or record.id}")]
@@ -112,6 +119,8 @@ def links(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
             *_approval(settings, event),
             Link("rollout", f"{settings.public_url}/rollouts/{event.data.get('rollout')}"),
         ]
+    if event and event.type in {"SilenceEnding", "SilenceLong"}:
+        return [Link("silence", f"{settings.public_url}/silences")]
     if facts.job and facts.job.studio_url:
         return [Link("studio", facts.job.studio_url), *found]
     if event and event.workspace and event.subscription and event.resource_group:
@@ -128,8 +137,19 @@ def _approval(settings: Settings, event: Event) -> list[Link]:
     if not (settings.signing_key and isinstance(ask, int) and isinstance(rollout, str) and isinstance(until, str)):
         return []
     ends, to = datetime.fromisoformat(until), str(event.data.get("ask_of"))
-    token = approvals.token(settings.signing_key, rollout=rollout, ask=ask, until=ends, to=to)
+    token = signed.token(settings.signing_key, signed.Approval(rollout, ask, ends, to))
     return [Link("approve", f"{settings.public_url}/approve/{token}")]
+
+
+_ACKNOWLEDGED: Final = timedelta(days=7)
+"""How long after the event it can be acknowledged by the link of its message."""
+
+
+def _acknowledgement(settings: Settings, record: EventRecord, to: str) -> list[Link]:
+    if not settings.signing_key or not acknowledgeable(record):
+        return []
+    link = signed.Acknowledgement(record.id, record.received + _ACKNOWLEDGED, to)
+    return [Link("acknowledge", f"{settings.public_url}/acknowledge/{signed.token(settings.signing_key, link)}")]
 
 
 def _studio_page(event: Event) -> str | None:
@@ -321,7 +341,7 @@ class Performer:
                 event,
                 facts,
                 language=intent.params.get("language", "en"),  # type: ignore[arg-type]  # checked when the rules were loaded
-                links=links(self.settings, record, facts),
+                links=links(self.settings, record, facts, intent.terms.receiver if intent.terms else ""),
                 rule=intent.rule,
                 now=self.world.clock(),
                 time_zone=self.loaded.config.defaults.time_zone,

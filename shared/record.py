@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct, field, to_builtins
 
@@ -209,6 +209,63 @@ class EventRecord(Struct, frozen=True, omit_defaults=True):
     refusal: str = ""
     bytes: str = ""
     replays: int = 0
+
+
+class Comment(Struct, frozen=True):
+    at: datetime
+    by: str
+    text: str
+
+
+class Resolution(Struct, frozen=True):
+    """Which event ends the trouble: one that this `match` block fits, and that happened after `since`."""
+
+    match: dict[str, object]
+    since: datetime
+
+
+class Silence(Struct, frozen=True, omit_defaults=True):
+    """Until then, nobody is told of what fits `matchers`: a `match` block, which may also ask for `rule` and `receiver`.
+
+    `expired`: when somebody, `expired_by`, ended it before its time. `record`: of the event that a person muted with it, and
+    `resolves` what ends that trouble. `warned`, `reminded`: what its owner was told, and how often.
+    """
+
+    id: str
+    matchers: dict[str, object]
+    owner: str
+    reason: str
+    began: datetime
+    until: datetime
+    comments: tuple[Comment, ...] = ()
+    expired: datetime | None = None
+    expired_by: str = ""
+    record: str = ""
+    resolves: Resolution | None = None
+    warned: bool = False
+    reminded: int = 0
+
+    def in_force(self, now: datetime) -> bool:
+        return self.expired is None and self.began <= now < self.until
+
+
+class Ack(Struct, frozen=True, omit_defaults=True):
+    """Somebody saw the event and sees to it. `via`: by which way they said so."""
+
+    by: str
+    at: datetime
+    reason: str = ""
+    via: str = ""
+
+
+SILENCES: Final = "silences"
+ACKS: Final = "acks"
+"""Folders of the shelf: silences by id, acknowledgements by the id of the event's record."""
+
+
+def held_by(silence: str) -> str:
+    """The folder of the shelf that names the intents which this silence held back."""
+    return f"silence-{silence}-held"
 
 
 def run_of(event: Event, facts: Facts) -> Run | None:

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -13,16 +14,17 @@ from typing import Final
 
 import msgspec
 
-from shared import archive, guards, versions, wire
+from shared import archive, book, guards, versions, wire
 from shared.answers import answered
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import OWN, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
-from shared.record import Decision, EventRecord, EventStatus, Facts
+from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import Rules, plan
+from shared.rules.silences import Notice, due_notices, in_words, resolved_by
 from shared.settings import Settings, read_folder
 from shared.versions import Version
 from shared.world import Claim, World
@@ -45,6 +47,9 @@ _TELLING: Final = frozenset(
 )
 _HOUR: Final = 3600.0
 _LONGEST_DELAY: Final = 6 * 86_400.0
+_FRESH: Final = timedelta(seconds=5)
+"""How long it is known which troubles are muted, before it is looked up again."""
+
 _FAULT: Final = "our own fault: it failed every time it was tried, and the log says how"
 _VALUES: Final = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
 """What differs from event to event in the reasons of one and the same mistake."""
@@ -95,6 +100,7 @@ class Service:
         self._looking = asyncio.Lock()
         self._texts: Mapping[str, str] | None = None  # read, and not taken up yet
         self._version: Version | None = None
+        self._muted: tuple[datetime, Sequence[Silence]] | None = None
 
     @classmethod
     def of(
@@ -207,12 +213,23 @@ class Service:
         self._listener(Told("taken in" if taken == "new" else "again", record))
         if taken != "again":
             await self._bring_forward(event)
+        await self._resolve(event)
 
     async def _bring_forward(self, event: Event) -> None:
         """Intents whose time comes sooner because of this event."""
         now = self.world.clock()
         for key, at in await answered(guards.ended(event, now), self.world):
             await self.world.queue.put([wire.dump(wire.Perform(key))], delay=(at - now).total_seconds())
+
+    async def _resolve(self, event: Event) -> None:
+        """Ends the silences of a trouble that is over. Killed in between, the next delivery does it."""
+        now = self.world.clock()
+        if self._muted is None or not now - self._muted[0] < _FRESH:
+            in_force = await book.silences(self.world.shelf, now)
+            self._muted = now, [one for one in in_force if one.resolves]
+        for one in resolved_by(self._muted[1], event):
+            with suppress(PermanentError):  # it is over already
+                await book.expire(self.world.shelf, one.id, f"resolved by event {event.record}", now)
 
     async def _decide(self, message: wire.Decide) -> None:
         """The rules that waited for a lookup; all rules where somebody replays the event."""
@@ -375,6 +392,37 @@ class Service:
     async def archive(self, now: datetime) -> int:
         """Copies what came since the last time to the archive; how many events."""
         return await archive.copy(self.world, now, now - timedelta(days=KEEP_DAYS))
+
+    async def on_silences(self) -> None:
+        """Tells of silences that end soon or stay long, once each, and puts away those that are over."""
+        now, shelf = self.world.clock(), self.world.shelf
+        for notice in due_notices(await book.silences(shelf, now), now):
+            await self._tell_of(notice, now)  # before it is marked: told twice under the same id is told once
+            ending = notice.kind == "SilenceEnding"
+            await book.told_of_silence(shelf, notice.silence.id, warned=ending, reminded=0 if ending else notice.n)
+        await book.put_away(shelf, now)
+
+    async def _tell_of(self, notice: Notice, now: datetime) -> None:
+        one = notice.silence
+        data: dict[str, object] = {
+            "silence": one.id,
+            "owner": one.owner,
+            "reason": one.reason,
+            "began": one.began.isoformat(),
+            "until": one.until.isoformat(),
+            "matchers": in_words(one.matchers),
+            "held_back": await book.held_back(self.world.shelf, one.id),
+        }
+        event = Event(
+            id=f"{one.id}-{notice.kind}-{notice.n}",
+            type=notice.kind,
+            raw_type=f"{OWN}{notice.kind}",
+            time=now,
+            source=_SOURCE,
+            subject=f"silences/{one.id}",
+            data=data,
+        )
+        await self.world.queue.put(wire.pack(wire.Arrived(event, now)))
 
     async def prune(self, now: datetime) -> int:
         await self.refresh()

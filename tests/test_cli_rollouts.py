@@ -8,46 +8,18 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-import uvicorn
 
 from shared import book
 from shared.cli import main
 from shared.rollout.record import Bake, Clear, Elapsed, Frozen, Heard, Word
-from shared.web import app
+from tests.served import Served, serving
 from tests.test_web_rollouts import ABOUT, ID, NOW, Desk, asking, begun, kept, promoted, rolled_back
 
 
-class Served:
-    """A service that answers, and its desk."""
-
-    def __init__(self) -> None:
-        self.desk = Desk()
-        self.url = ""
-
-    def run(self, *argv: str) -> int:
-        return main([*argv, "--url", self.url])
-
-
 @pytest.fixture
-def service() -> Iterator[Served]:
-    served = Served()
-    settings = uvicorn.Config(app(lambda: served.desk), port=0, log_level="warning", lifespan="off", ws="none")
-    server = uvicorn.Server(settings)
-    thread = threading.Thread(target=server.run)
-    ready = threading.Event()
-    startup = server.startup
-
-    async def started(*given: object, **named: object) -> None:
-        await startup(*given, **named)  # type: ignore[arg-type]
-        ready.set()
-
-    server.startup = started  # type: ignore[method-assign]
-    thread.start()
-    assert ready.wait(30)
-    served.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    yield served
-    server.should_exit = True
-    thread.join()
+def service() -> Iterator[Served[Desk]]:
+    with serving(Desk()) as served:
+        yield served
 
 
 def test_rollouts_are_listed_in_aligned_columns(service, capsys):

@@ -69,7 +69,9 @@ def test_the_worker_library_indexes_every_function(probed):
         "rollout_give_up": "activityTrigger",
         "on_retention": "timerTrigger",
         "on_registry": "timerTrigger",
+        "on_silences": "timerTrigger",
         "approve": "httpTrigger",
+        "acknowledge": "httpTrigger",
         "static": "httpTrigger",
         "web": "httpTrigger",
     }

@@ -1,6 +1,7 @@
 """What a pipeline's runs may cost: each limit by its story, and never more than the budget however workers race."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,7 +123,7 @@ def test_whoever_races_no_budget_is_overdrawn(order, workers, runs, cost, refund
         cost=30,
         budget=Budget(day=Spend(runs=runs), month=Spend(cost=cost)),
     )
-    scripts: list = [may_start("p", limits, start(f"k{n}", cost=30), "UTC") for n in range(workers)]
+    scripts: list[Any] = [may_start("p", limits, start(f"k{n}", cost=30), "UTC") for n in range(workers)]
     if refunds:
         scripts += [refund("p", f"k{n}") for n in range(workers)]
     rulings = race(memory, scripts, order)

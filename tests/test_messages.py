@@ -65,6 +65,16 @@ ROLLOUT: dict[str, object] = {
     "previous": "fraud:6",
     "rule": "fraud-candidate",
 }
+SILENCE_ID = "20261117T083000-1a2b3c4d"
+SILENCE: dict[str, object] = {
+    "silence": SILENCE_ID,
+    "owner": "Naoko",
+    "reason": "migration",
+    "began": "2026-11-17T08:30:00+00:00",
+    "until": "2026-11-21T08:30:00+00:00",
+    "matchers": "tags.team = fraud",
+    "held_back": 12,
+}
 TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
     "run-completed": (
         event("RunCompleted", run=RUN),
@@ -170,6 +180,18 @@ TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
         "warning",
         ("ModelDeployed", "ModelRegistered", "2 h|2時間"),
     ),
+    "silence-ending": (
+        event("SilenceEnding", data=SILENCE),
+        Facts(),
+        "warning",
+        ("tags.team = fraud", "Naoko", "migration", "21 Nov 2026, 08:30|2026年11月21日 08:30", "=12", SILENCE_ID),
+    ),
+    "silence-long": (
+        event("SilenceLong", data=SILENCE),
+        Facts(),
+        "info",
+        ("tags.team = fraud", "Naoko", "migration", "17 Nov 2026, 08:30|2026年11月17日 08:30", "=12", SILENCE_ID),
+    ),
     "action-failed": (
         event("ActionFailed", data={"action": "teams", "rule": "fraud", "reason": "HTTP 404", "record": "abc"}),
         Facts(),
@@ -259,7 +281,7 @@ def trials(n: int) -> list[tuple[Event, Facts]]:
     [("auc", None, "HD_1_19", "HD_1_0"), ("loss", None, "HD_1_19", "HD_1_0"), ("auc", True, "HD_1_0", "HD_1_19")],
 )
 def test_several_events_are_told_of_with_their_number_the_best_and_the_worst(
-    language: Language, metric: str, lower: bool | None, best: str, worst: str
+    language: Language, metric: str, *, lower: bool | None, best: str, worst: str
 ):
     members = trials(20)
     failed = event("RunStatusChanged", run=Run("HD_1_20", status="Failed", is_child=True, parent="HD_1"))

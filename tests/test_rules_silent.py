@@ -1,7 +1,7 @@
 """A rule that stopped is noticed, with its likely cause; one that only pauses is not called silent."""
 
 from datetime import UTC, datetime, timedelta
-from random import Random
+from random import Random  # noqa: TID251 (seeded: the same worlds every time)
 
 import pytest
 

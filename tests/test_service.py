@@ -1,17 +1,22 @@
 """The life of an event behind the door: decided once, done once, on record, whatever fails on the way."""
 
 import contextlib
+import re
 from dataclasses import replace
+from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 
-from shared import wire
+from shared import book, wire
 from shared.actions import discover
 from shared.errors import PermanentError, TemporaryError
-from shared.record import Job
+from shared.record import Job, Silence
 from shared.rules.load import load_texts
+from shared.web import app
 from shared.world import Reply
 from tests.station import SWITCHYARD, Station, opened, run_event
+from tests.test_web import ask
 from tests.world import Outside
 
 RULES = """
@@ -456,3 +461,120 @@ async def test_a_message_given_up_whose_event_was_taken_in_all_the_same_changes_
     await station.work()
     assert (await station.record("e1")).status == "decided"
     assert outside.mail.sent == []
+
+
+# Silences and acknowledgements
+
+TELLING = """
+rules:
+  - name: failed
+    event: RunStatusChanged
+    match: {run.status: Failed}
+    do: [{notify: fraud}, {retrain: weekly}]
+"""
+
+
+@pytest.fixture
+def telling(outside, tmp_path):
+    with opened(tmp_path / "state.db") as database:
+        station = Station(outside, database, TELLING)
+        station.service.settings = replace(station.service.settings, signing_key="a long random text")
+        yield station
+
+
+def failing(name, at="2026-11-20T08:29:00Z", status="Failed"):
+    return run_event(name, "RunStatusChanged", runStatus=status) | {"eventTime": at}
+
+
+async def silenced(station, matchers, hours, **more):
+    now = station.outside.clock()
+    one = Silence(book.silence_id(now, "x"), matchers, "Naoko", "migration", now, now + timedelta(hours=hours), **more)
+    return await book.add_silence(station.outside.shelf, one)
+
+
+async def test_a_silence_holds_back_messages_and_nothing_else_and_says_so_on_record(telling, outside):
+    one = await silenced(telling, {"run.experiment": "fraud"}, 4)
+    await telling.send(failing("e1"))
+    await telling.work()
+    assert statuses(await telling.intents("e1")) == [("teams", "suppressed"), ("retrain", "done")]
+    (told, _) = await telling.intents("e1")
+    assert told.attempts[-1].note == (f"silence: until 2026-11-20 12:30 UTC by Naoko: migration (silence {one.id})")
+    assert outside.http.sent == []
+    assert await book.held_back(outside.shelf, one.id) == 1
+    await telling.later(4 * 3600)
+    await telling.send(failing("e2"))
+    await telling.work()
+    assert statuses(await telling.intents("e2"))[0] == ("teams", "done")
+
+
+async def test_a_failure_is_muted_from_its_card_until_a_run_completes(telling, outside):
+    await telling.send(failing("e1"))
+    await telling.work()
+    (card,) = outside.http.sent
+    token = re.search(rb"http://localhost:7071(/acknowledge/[\w.-]+)", card.body)[1].decode()
+    said = urlencode({"answer": "mute", "by": "Mika"}).encode()
+    form = {"content_type": "application/x-www-form-urlencoded"}
+    answer = await ask(app(lambda: telling.service), "POST", token, form, said)
+    assert answer.status == 303
+    await telling.send(failing("e2"))
+    await telling.work()
+    assert statuses(await telling.intents("e2"))[0] == ("teams", "suppressed")
+    await telling.later(60)
+    await telling.send(run_event("old") | {"eventTime": "2026-11-20T08:00:00Z"})  # late: it was before the failure
+    await telling.work()
+    assert len(await book.silences(outside.shelf, outside.clock())) == 1
+    await telling.later(60)
+    await telling.send(run_event("good") | {"eventTime": "2026-11-20T08:31:30Z"})
+    await telling.work()
+    (one,) = await book.all_silences(outside.shelf)
+    assert one.expired_by == f"resolved by event {(await telling.record('good')).id}"
+    await telling.send(failing("e3", "2026-11-20T08:33:00Z"))
+    await telling.work()
+    assert statuses(await telling.intents("e3"))[0] == ("teams", "done")
+    ack = await book.acknowledged(outside.shelf, (await telling.record("e1")).id)
+    assert (ack.by, ack.via) == ("Mika", "link to fraud")
+
+
+async def test_the_owner_of_a_silence_hears_of_its_end_once_and_of_its_length_every_week(telling, outside):
+    one = await silenced(telling, {"rule": "~ .*"}, 12 * 24)
+    for _ in range(2 * 13 * 24):
+        await telling.service.on_silences()
+        await telling.later(1800)
+    told = [letter for letter, _ in outside.mail.sent]
+    subjects = [letter.subject for letter in told]
+    assert [subject.partition(":")[0] for subject in subjects] == [
+        "Still silenced",
+        "Still silenced",
+        "Silence ends soon",
+    ]
+    assert "rule ~ .*" in subjects[0]
+    assert "http://localhost:7071/silences" in told[0].text
+    assert await book.silences(outside.shelf, outside.clock()) == []
+    kept = await book.silence(outside.shelf, one.id)
+    assert (kept.warned, kept.reminded) == (True, 2)
+
+
+async def test_killed_between_telling_and_noting_it_is_told_once(telling, outside):
+    await silenced(telling, {"rule": "~ .*"}, 1)
+    outside.clock.advance(55 * 60)
+    folders = outside.shelf
+    telling.service.world = replace(telling.service.world, shelf=Torn(folders))
+    with pytest.raises(TemporaryError):
+        await telling.service.on_silences()
+    telling.service.world = replace(telling.service.world, shelf=folders)
+    await telling.service.on_silences()
+    await telling.work()
+    assert len(outside.mail.sent) == 1
+
+
+class Torn:
+    """A shelf that can be read and not be written."""
+
+    def __init__(self, shelf):
+        self._shelf = shelf
+
+    def __getattr__(self, name):
+        return getattr(self._shelf, name)
+
+    async def swap(self, *_):
+        raise TemporaryError("out of reach")

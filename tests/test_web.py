@@ -42,6 +42,7 @@ from shared.web import app
 from shared.web.asked import Unclear, search
 from shared.web.words import WORDS, Words, chosen
 from shared.world import Search
+from tests.world import DictShelf
 
 NOW = datetime(2026, 11, 20, 8, 31, tzinfo=UTC)
 WORKSPACE = "/subscriptions/7c1f6b9e/resourceGroups/mlops/providers/Microsoft.MachineLearningServices/workspaces/prod"
@@ -112,10 +113,11 @@ class Desk:
     replayed: list[str] = field(default_factory=list)
     inbox: bool = True
     settings: Settings = field(default_factory=Settings)
+    shelf: DictShelf = field(default_factory=DictShelf)
 
     @property
     def world(self) -> Any:
-        return SimpleNamespace(store=self.book, clock=lambda: NOW)
+        return SimpleNamespace(store=self.book, shelf=self.shelf, clock=lambda: NOW)
 
     async def replay(self, record: str) -> None:
         if record == "refused":

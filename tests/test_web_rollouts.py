@@ -17,11 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared import book
+from shared import book, links
 from shared.conduct import Conductor
 from shared.events import Event, Model
 from shared.record import EventRecord, Intent, IntentRecord, Result, WorkspaceRef
-from shared.rollout import links
 from shared.rollout.judge import Judge
 from shared.rollout.policy import Approval, BinaryGate, CeilingGate, Compare, Policy, Stage
 from shared.rollout.record import (
@@ -814,7 +813,7 @@ def test_any_traffic_makes_a_picture_within_its_frame(moves):
 
 
 def link(ask_: int, *, until: datetime = NOW + timedelta(hours=4), rollout: str = ID, key: str = KEY) -> str:
-    return f"/approve/{links.token(key, rollout=rollout, ask=ask_, until=until, to='ml-leads')}"
+    return f"/approve/{links.token(key, links.Approval(rollout, ask_, until, 'ml-leads'))}"
 
 
 async def test_looking_at_a_link_shows_the_question_and_decides_nothing(desk):

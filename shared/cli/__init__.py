@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _send(commands.add_parser("send", help="publish events"))
     _events(commands.add_parser("events", help="look at the events of a running service, and replay them"))
     _rollouts(commands.add_parser("rollouts", help="look at the rollouts of a running service, and decide about them"))
+    _silences(commands.add_parser("silences", help="hold messages back for a time"))
     _freezes(commands.add_parser("freezes", help="hold rollouts back for a time"))
     return parser
 
@@ -107,14 +108,19 @@ def _events(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (20)")
     show = verbs.add_parser("show", help="one event, and what was done about it")
     replay = verbs.add_parser("replay", help="decide again by the rules in force, and do what is not done yet")
-    for verb in (show, replay):
+    acknowledge = verbs.add_parser("acknowledge", help="say that you see to it: nobody else is called because of it")
+    acknowledge.add_argument("--mute", action="store_true", help="and hold back the like of it until it is resolved")
+    acknowledge.add_argument("--by", default=_user(), metavar="NAME", help="who says it (the user of this machine)")
+    acknowledge.add_argument("--reason", default="", metavar="TEXT", help="a comment, for the record")
+    for verb in (show, replay, acknowledge):
         verb.add_argument("id", metavar="ID", help="of the record, or of the event")
     export = verbs.add_parser("export", help="the archive of events as JSON lines, for `switchyard impact`")
     export.add_argument(
         "--since", default="7d", metavar="WHEN", help="an RFC 3339 time, or how long ago, such as 12h or 30d (7d)"
     )
     export.add_argument("--until", metavar="WHEN", help="likewise (now)")
-    for name, verb in {"list": listing, "show": show, "replay": replay, "export": export}.items():
+    plain = {"list": listing, "show": show, "replay": replay, "acknowledge": acknowledge}
+    for name, verb in {**plain, "export": export}.items():
         _remote(verb, "events", name, json=name != "export")
 
 
@@ -138,6 +144,34 @@ def _rollouts(parser: argparse.ArgumentParser) -> None:
         verb.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
     for name, verb in {"list": listing, "show": show, **said}.items():
         _remote(verb, "rollouts", name)
+
+
+def _silences(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("list", help="those in force")
+    listing.add_argument("--all", action="store_true", help="those that are over too")
+    add = verbs.add_parser("add", help="from now on, nobody is told of what fits all of the matches")
+    add.add_argument(
+        "--match",
+        action="append",
+        required=True,
+        metavar="FIELD=VALUE",
+        help="a field of the event, or rule or receiver; several times: all of them, of one field: one of the values",
+    )
+    add.add_argument("--reason", metavar="TEXT", help="why, for the record")
+    add.add_argument("--owner", default=_user(), metavar="NAME", help="who answers for it (the user of this machine)")
+    end = add.add_mutually_exclusive_group(required=True)
+    end.add_argument("--until", metavar="TIME", help="an RFC 3339 time")
+    end.add_argument("--for", dest="length", metavar="LENGTH", help="such as 30m, 4h or 2d; a year at most")
+    end.add_argument("--preview", action="store_true", help="only say what it would have held back of the last day")
+    comment = verbs.add_parser("comment", help="put a word to one")
+    comment.add_argument("--text", required=True, metavar="TEXT", help="what to say")
+    expire = verbs.add_parser("expire", help="end one before its time; it stays on record")
+    for verb in (comment, expire):
+        verb.add_argument("id", metavar="ID", help="of the silence")
+        verb.add_argument("--by", default=_user(), metavar="NAME", help="who says it (the user of this machine)")
+    for name, verb in {"list": listing, "add": add, "comment": comment, "expire": expire}.items():
+        _remote(verb, "silences", name)
 
 
 def _freezes(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ _MARKS: Final = {True: "✓", False: "✕"}
 
 
 def run(arguments: Namespace) -> int:
-    verbs = {"list": _list, "show": _show, "replay": _replay, "export": _export}
+    verbs = {"list": _list, "show": _show, "replay": _replay, "acknowledge": _acknowledge, "export": _export}
     return verbs[arguments.verb](arguments)
 
 
@@ -86,10 +86,17 @@ def _fields(record: Mapping[str, Any]) -> dict[str, object]:
         "workspace": event.get("workspace"),
         "delivered": f"{record['deliveries']} times, taken in once" if record["deliveries"] > 1 else None,
         "replayed": record["replays"],
+        "seen": _seen(record.get("acknowledged")),
         "metrics": ", ".join(f"{name} {value}" for name, value in (facts.get("metrics") or {}).items()),
         "error": (facts.get("job") or {}).get("error"),
         "unknown": "; ".join(f"{name}: {reason}" for name, reason in (facts.get("unknown") or {}).items()),
     }
+
+
+def _seen(ack: Mapping[str, Any] | None) -> str | None:
+    if ack is None:
+        return None
+    return f"acknowledged by {ack['by']} at {second(ack['at'])}{f': {ack["reason"]}' if ack['reason'] else ''}"
 
 
 def _line(checked: Mapping[str, Any]) -> str:
@@ -149,3 +156,18 @@ def _when(text: str, now: datetime) -> datetime:
         said = f"{text!r} is no time: expected one such as 2026-11-20T08:30:00Z, or how long ago, such as 12h or 7d"
         raise FailedError(said) from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _acknowledge(arguments: Namespace) -> int:
+    said = {"by": arguments.by, "reason": arguments.reason, "mute": arguments.mute, "via": "command line"}
+    told = ask("POST", arguments.url, f"/api/events/{quote(arguments.id, safe='')}/acknowledge", said=said)
+    if arguments.json:
+        print_json(told)
+        return 0
+    ack, silence = told["acknowledged"], told["silence"]
+    print_lines([f"acknowledged by {ack['by']} at {second(ack['at'])}"])
+    if silence:
+        print_lines([f"muted until {second(silence['until'])} at the latest: {silence['id']} ({silence['asks']})"])
+    elif told["over"]:
+        print_lines([f"not muted: it is over already, by the event {told['over']}"])
+    return 0

@@ -10,20 +10,17 @@ from typing import Final
 
 import msgspec
 
-from shared.actions import Channel, discover
 from shared.actions._text import name_of
 from shared.events import Event
 from shared.guards.ask import Behind, Get, Go, Guarding, Held, Ruling, Suppressed, Wait
 from shared.guards.loop import STARTS, cause, depth, hold
 from shared.guards.retraining import Start, may_start, refund
+from shared.guards.silence import silenced
 from shared.guards.throttle import family_ended, throttled
-from shared.record import Facts, Intent, Terms, WorkspaceRef
+from shared.record import ACKS, Facts, Intent, Terms, WorkspaceRef
 from shared.rules.config import Config, Pipeline
 
-__all__ = ["ACKS", "STARTS", "Case", "cause", "depth", "ended", "refund", "rule_on", "tells"]
-
-ACKS: Final = "acks"
-"""Who has taken care of what: by record."""
+__all__ = ["ACKS", "STARTS", "Case", "cause", "depth", "ended", "refund", "rule_on"]
 
 _TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
 _FREE: Final = Terms()
@@ -41,12 +38,6 @@ class Case:
     now: datetime
     arrived: datetime
     tried: bool = False
-
-
-def tells(intent: Intent) -> bool:
-    """Whether it is a message to people."""
-    action = discover().get(intent.action)
-    return action is not None and isinstance(action.example, Channel)
 
 
 def rule_on(case: Case, config: Config) -> Guarding[Ruling]:
@@ -89,7 +80,8 @@ def _not_now(case: Case, terms: Terms, config: Config) -> Guarding[Suppressed | 
         if text is not None:
             ack = msgspec.json.decode(text)
             return Suppressed("acknowledged", f"{ack['by']} took care of it at {ack['at']}")
-    return _by_calendar(case.now, terms, config)
+    muted = _by_calendar(case.now, terms, config)
+    return muted or (yield from silenced(case.intent, case.event, case.facts, case.now))
 
 
 def _by_calendar(now: datetime, terms: Terms, config: Config) -> Suppressed | None:

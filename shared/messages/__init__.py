@@ -35,19 +35,21 @@ _DEFAULTS: Final = {
     "RolloutCompleted": "rollout-completed",
     "RolloutRolledBack": "rollout-rolled-back",
     "ExpectedEventMissing": "expected-event-missing",
+    "SilenceEnding": "silence-ending",
+    "SilenceLong": "silence-long",
     "ActionFailed": "action-failed",
     "EventRefused": "event-refused",
     "Digest": "digest",
     "RuleSilent": "rule-silent",
     "RulesChanged": "rules-changed",
-    "SilenceEnding": "silence-ending",
-    "SilenceLong": "silence-long",
 }
 _SEVERITIES: Final[dict[str, Severity]] = {"good": "good", "info": "info", "warning": "warning", "bad": "bad"}
 _LINKS: Final[dict[str, dict[Language, str]]] = {
     "studio": {"en": "Open in Azure ML studio", "ja": "Azure ML スタジオで開く"},
     "console": {"en": "What happened and why", "ja": "経緯と判定理由を見る"},
     "approve": {"en": "Approve or reject", "ja": "承認または却下する"},
+    "acknowledge": {"en": "Acknowledge or mute", "ja": "確認する・ミュートする"},
+    "silence": {"en": "The silences in force", "ja": "有効なサイレンスを見る"},
     "rollout": {"en": "The rollout, step by step", "ja": "ロールアウトの経過を見る"},
 }
 """Links that this service makes itself come under these words."""

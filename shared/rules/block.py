@@ -8,10 +8,18 @@ from shared.rules.report import Report
 from shared.rules.tree import Node
 
 _NO_SHORT: Final[Mapping[str, str]] = {}
+_NO_MORE: Final[Mapping[str, paths.Path]] = {}
 
 
-def read_block(node: Node, report: Report, short: Mapping[str, str] = _NO_SHORT) -> tuple[match.Condition, ...]:
-    """The lines of a block: all of them have to hold. `short`: fields that may be written shorter here."""
+def read_block(
+    node: Node,
+    report: Report,
+    short: Mapping[str, str] = _NO_SHORT,
+    more: Mapping[str, paths.Path] = _NO_MORE,
+) -> tuple[match.Condition, ...]:
+    """The lines of a block: all of them have to hold. `short`: fields that may be written shorter here; `more`: fields
+    that are known here only.
+    """
     if not report.mapping(node, "lines such as 'workspace: prod'"):
         return ()
     if not node.items:
@@ -21,12 +29,12 @@ def read_block(node: Node, report: Report, short: Mapping[str, str] = _NO_SHORT)
         at = node.keys[name]
         if name in {"any", "not"}:
             blocks = report.entries(value, "blocks ('- FIELD: value')") if name == "any" else [value]
-            conditions = [read_block(one, report, short) for one in blocks]
+            conditions = [read_block(one, report, short, more) for one in blocks]
             kind: Literal["any", "not"] = "any" if name == "any" else "not"
             if conditions and all(conditions):
                 found.append(match.block(kind, conditions, at, report.file))
             continue
-        path = paths.find(short.get(name, name), short)
+        path = more.get(name) or paths.find(short.get(name, name), [*short, *more])
         if isinstance(path, str):
             report.say(at, path)
             continue

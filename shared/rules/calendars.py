@@ -39,7 +39,9 @@ def _numbers(allowed: range, example: str) -> BeforeValidator:
             raise ValueError(f"an empty list: expected {example}")
         return tuple(sorted(set(found)))
 
-    return BeforeValidator(read, json_schema_input_type=int | str | list[int | str])
+    number = Annotated[int, Field(ge=allowed[0], le=allowed[-1], json_schema_extra={"not": {"const": 0}})]
+    one = number | Annotated[str, Field(pattern=_RANGE.pattern)]
+    return BeforeValidator(read, json_schema_input_type=one | list[one])
 
 
 def _day(text: str, *, yearly: bool) -> tuple[int, int, int] | None:
@@ -78,10 +80,14 @@ def _local(value: object) -> object:
     return found.replace(microsecond=0)
 
 
-type _Dates = Annotated[tuple[Dates, ...], BeforeValidator(_dates, json_schema_input_type=str | list[str])]
+_ON: Final = r"\d{4}-\d\d-\d\d"
+type _Date = Annotated[str, Field(pattern=rf"^({_ON}( *\.\. *{_ON})?|every +\d\d-\d\d( *\.\. *\d\d-\d\d)?)$")]
+type _Dates = Annotated[tuple[Dates, ...], BeforeValidator(_dates, json_schema_input_type=_Date | list[_Date])]
 type _Local = Annotated[
     datetime,
-    BeforeValidator(_local, json_schema_input_type=Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d)?")]),
+    BeforeValidator(
+        _local, json_schema_input_type=Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?$")]
+    ),
 ]
 
 
@@ -106,17 +112,33 @@ class Hours(_Strict):
         return self
 
 
+_OWN: Final = ("days", "from", "to", "times", "month_days", "months", "dates")
+"""What a calendar has that is not made of others."""
+
+
 class CalendarEntry(_Strict):
     """Times for `active` and `mute` of rules, and for schedules. Of days, month_days, months and dates all that are given have
     to hold.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [one]} for one in (*_OWN, "any_of")],
+            "dependentSchemas": {
+                "any_of": {"properties": dict.fromkeys((*_OWN, "time_zone"), False)},
+                "times": {"properties": {"from": False, "to": False}},
+            },
+        }
+    )
 
     time_zone: Zone | None = Field(default=None, description="Left out, that of `defaults`.")
     days: Weekdays | None = Field(default=None, description="Days of the week: mon-fri, or a list.")
     start: Minutes | None = Field(default=None, alias="from", description="Left out, the day from its begin.")
     end: Minutes | None = Field(default=None, alias="to", description="The first minute behind it.")
     times: tuple[Hours, ...] | None = Field(
-        default=None, description="Several parts of the day, instead of from and to."
+        default=None,
+        description="Several parts of the day, instead of from and to.",
+        json_schema_extra={"minItems": 1},
     )
     month_days: Annotated[tuple[int, ...], _numbers(_MONTH_DAYS, "days of the month, 1 to 31, -1 for the last")] = (
         Field(default=(), description="Days of the month; -1 is its last. Also 1..7.")

@@ -75,6 +75,17 @@ class Later(Channels):
     (`notify`) all channels of another receiver, without the later steps of that.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["on_call"]},
+                {"required": ["notify"]},
+                {"anyOf": [{"required": [one]} for one in ("teams", "email", "sms")]},
+            ],
+            "dependentRequired": {"by": ["on_call"]},
+        }
+    )
+
     after: Annotated[Seconds, between(1, _LONGEST)] = Field(description="Behind the event: 10m, 1h30m.")
     notify: Text | None = Field(default=None, description="Another receiver.")
 
@@ -91,6 +102,13 @@ class Later(Channels):
 
 class Receiver(Channels):
     """Who is told, and how. A notification goes to every channel given here."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [one]} for one in ("teams", "email", "sms", "on_call")],
+            "dependentRequired": {"by": ["on_call"]},
+        }
+    )
 
     language: Language | None = Field(default=None, description="Of its messages; left out, that of `defaults`.")
     escalate: tuple[Later, ...] = Field(
@@ -158,6 +176,9 @@ GUARDS: Final = frozenset({"cooldown", "concurrency", "cost", "budget"})
 class Defaults(_Strict):
     language: Language = Field(default="en", description="Of messages, where a receiver has none.")
     time_zone: Zone = Field(default="UTC", description="Of times in messages, calendars and schedules.")
+    digest: Annotated[int, BeforeValidator(clock_or_off)] | None = Field(
+        default=9 * 60, description="When `tell` hears how much was held back, as '09:00'; off for never."
+    )
     tell: str | None = Field(
         default=None, description="The receiver that is told of failed actions and of events that could not be read."
     )

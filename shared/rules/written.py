@@ -86,7 +86,9 @@ type Seconds = Annotated[
         _seconds, json_schema_input_type=Annotated[str, Field(pattern=r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$")] | Literal[0]
     ),
 ]
-type Weekdays = Annotated[tuple[int, ...], BeforeValidator(_weekdays, json_schema_input_type=str | list[str])]
+_WEEKDAY: Final = "|".join(f"[{day[0].upper()}{day[0]}]{day[1:]}" for day in DAYS)
+type _Weekday = Annotated[str, Field(pattern=f"^({_WEEKDAY})(-({_WEEKDAY}))?$")]
+type Weekdays = Annotated[tuple[int, ...], BeforeValidator(_weekdays, json_schema_input_type=_Weekday | list[_Weekday])]
 type Minutes = Annotated[
     int, BeforeValidator(_minutes, json_schema_input_type=Annotated[str, Field(pattern=r"^\d\d:\d\d$")])
 ]

@@ -14,11 +14,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared import book
 from shared.errors import PermanentError, TemporaryError
 from shared.record import EventRecord
-from shared.web import api, asked, console, kept, rollouts
+from shared.web import api, asked, console, kept, rollouts, silences
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
+from shared.web.silences import asked_for
 
 __all__ = ["Desk", "app"]
 
@@ -48,15 +50,16 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         return api.answer({"events": events, "next": page.following("/api/events")})
 
     async def one_event(request: Request) -> Response:
-        record = await _record(desk(), request)
-        return api.answer(api.full(record, (await desk().world.store.intents([record.id]))[record.id]))
+        world, record = desk().world, await asked_for(desk(), request)
+        intents = (await world.store.intents([record.id]))[record.id]
+        return api.answer(api.full(record, intents, await book.acknowledged(world.shelf, record.id)))
 
     async def replay_event(request: Request) -> Response:
         if asked.from_elsewhere(request.headers, silent=False):
             raise HTTPException(
                 403, "another site's page asked for this replay: ask from the console or the command line"
             )
-        record = await _record(desk(), request)
+        record = await asked_for(desk(), request)
         await _replay(desk(), record)
         here = f"/api/events/{record.id}"
         return api.answer({"id": record.id, "status": "accepted", "event": here}, 202, {"Location": here})
@@ -65,12 +68,12 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         return await console.events(desk(), request)
 
     async def event_page(request: Request) -> Response:
-        return await console.event(desk(), request, await _record(desk(), request))
+        return await console.event(desk(), request, await asked_for(desk(), request))
 
     async def replay_form(request: Request) -> Response:
         if asked.from_elsewhere(request.headers, silent=True):
             raise HTTPException(403, "A replay is asked for by the button on the event's own page.")
-        record = await _record(desk(), request)
+        record = await asked_for(desk(), request)
         await _replay(desk(), record)
         return RedirectResponse(f"/events/{record.id}?replayed=1", 303)
 
@@ -80,6 +83,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
     return Starlette(
         routes=[
             Route("/api/health", health),
+            *silences.routes(desk),
             Route("/api/events", list_events),
             Route("/api/events/{id:path}/replay", replay_event, methods=["POST"]),
             Route("/api/events/{id:path}", one_event),
@@ -107,14 +111,6 @@ async def _static(request: Request) -> Response:
     if found is None:
         raise HTTPException(404)
     return Response(found[0], headers={"Cache-Control": "max-age=86400"}, media_type=found[1])
-
-
-async def _record(desk: Desk, request: Request) -> EventRecord:
-    name = request.path_params["id"]
-    record = await desk.world.store.event(name)
-    if record is None:
-        raise HTTPException(404, f"no event has the id {name!r}: it never arrived, or its record is past its age")
-    return record
 
 
 async def _replay(desk: Desk, record: EventRecord) -> None:

@@ -62,6 +62,13 @@ record, received, event, facts, deliveries, config: the version that decided it}
 
 One version (`GET /api/config/{version}`) has besides `texts`, by file, as they were in force.
 
+A silence: {id, matchers, asks: the matchers in words, owner, reason, began, until, expired, expired_by, comments: [{at, by,
+text}], record: of the event that was muted with it or "", resolves: {match, since} or null, held_back: how many messages}.
+`GET /api/silences?all=1` tells those that are over too; `POST /api/silences/preview` with {matchers} answers {hours,
+notifications, held_back, complete, examples: [{record, type, rule, receiver}]} and changes nothing.
+
+One event has besides: acknowledged {by, at, reason, via} or null.
+
 A freeze: {id, endpoint, reason, owner, began, until, lifted, lifted_by}; `endpoint` is * for all of them. `GET /api/freezes?all=1`
 tells those that are over too, `DELETE /api/freezes/{id}?by=NAME` says who lifts it.
 """
@@ -77,7 +84,7 @@ import msgspec
 from starlette.responses import Response
 
 from shared import book, versions
-from shared.record import EventRecord, Facts, IntentRecord, view
+from shared.record import Ack, EventRecord, Facts, IntentRecord, Silence, view
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Freeze, Head, Reading, Rollout, Step
 from shared.web.asked import Wrong
@@ -215,12 +222,13 @@ def brief(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, obj
     }
 
 
-def full(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, object]:
+def full(record: EventRecord, intents: Sequence[IntentRecord], ack: Ack | None = None) -> dict[str, object]:
     """One event with everything that is known about it."""
     decision, facts = record.decision, record.facts
     return {
         **_common(record),
         "bytes": record.bytes,
+        "acknowledged": ack and _plain(ack),
         "event": record.event and view(record.event, facts or Facts()),
         "facts": facts and {"metrics": facts.metrics, "job": facts.job, "unknown": facts.unknown},
         "decision": decision
@@ -334,6 +342,12 @@ def _reading(reading: Reading) -> dict[str, object]:
 
 def freeze(one: Freeze) -> dict[str, object]:
     return _plain(one)
+
+
+def silence(one: Silence, held_back: int) -> dict[str, object]:
+    from shared.rules.silences import in_words
+
+    return _plain(one) | {"asks": in_words(one.matchers), "held_back": held_back}
 
 
 def whole(value: object) -> Any:

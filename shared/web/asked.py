@@ -14,7 +14,8 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from shared.record import EventStatus
+from shared.book import silence_id
+from shared.record import Ack, Comment, EventStatus, Silence
 from shared.rollout.hours import seconds
 from shared.rollout.record import Freeze
 from shared.world import Search
@@ -23,7 +24,7 @@ STATUSES: Final[tuple[str, ...]] = get_args(EventStatus.__value__)
 MOST: Final = 500
 _KNOWN: Final = ("limit", "type", "status", "since", "before")
 _LONGEST: Final = 366 * 86_400.0
-"""Seconds of the longest freeze that is asked for by its length."""
+"""Seconds of the longest freeze or silence: a year."""
 _LAST: Final = "~"
 """Sorts behind every id: with it a moment alone is a place between events."""
 
@@ -157,6 +158,62 @@ def freeze(said: Mapping[str, object], now: datetime, known: Collection[str]) ->
         raise Unclear(wrong)
     tail = sha256(f"{owner}\n{endpoint}\n{reason}".encode(errors="replace")).hexdigest()[:8]
     return Freeze(f"{now:%Y%m%dT%H%M%S}-{tail}", reason, owner, now, until, endpoint)
+
+
+def silence(said: Mapping[str, object], now: datetime) -> Silence:
+    """A silence from now on. Raises Unclear as `spoken` does."""
+    wrong: list[Wrong] = []
+    asked = matchers(said, wrong)
+    reason = _text(said, "reason", "say why, for the record", 1000, wrong)
+    owner = _text(said, "owner", "say who answers for it", 100, wrong)
+    until = _end(said, now, wrong)
+    if until is not None and until > now + timedelta(seconds=_LONGEST):
+        wrong.append(Wrong("until", f"until is {said['until']!r}, and a silence lasts a year at most"))
+    if wrong or until is None:
+        raise Unclear(wrong)
+    about = f"{owner}\n{reason}\n{msgspec.json.encode(asked).decode()}"
+    return Silence(silence_id(now, about), asked, owner, reason, now, until)
+
+
+def matchers(said: Mapping[str, object], wrong: list[Wrong]) -> dict[str, object]:
+    """A `match` block: a JSON object, or a text as a rule file has it."""
+    from shared.rules.silences import read_matchers
+
+    given = said.get("matchers")
+    if given is None:
+        wrong.append(Wrong("matchers", 'matchers is missing: say what is held back, as {"tags.team": "fraud"}'))
+        return {}
+    text = given if isinstance(given, str) else msgspec.json.encode(given).decode()
+    found, problems = read_matchers(text)
+    several = isinstance(given, str) and text.count("\n")
+    wrong += [
+        Wrong("matchers", f"matchers{f':{one.line}:{one.column}' if several else ''}: {one.message}")
+        for one in problems
+    ]
+    return found
+
+
+def comment(said: Mapping[str, object], now: datetime) -> Comment:
+    """Raises Unclear as `spoken` does."""
+    wrong: list[Wrong] = []
+    by = _text(said, "by", "say who you are", 100, wrong)
+    text = _text(said, "text", "say something", 500, wrong)
+    if wrong:
+        raise Unclear(wrong)
+    return Comment(now, by, text)
+
+
+def acknowledgement(said: Mapping[str, object], now: datetime, via: str) -> tuple[Ack, bool]:
+    """Who sees to it, and whether the like of it is muted. Raises Unclear as `spoken` does."""
+    wrong: list[Wrong] = []
+    by = _text(said, "by", "say who you are", 100, wrong)
+    reason = _text(said, "reason", "", 1000, wrong) if said.get("reason") else ""
+    mute = said.get("mute", False)
+    if not isinstance(mute, bool):
+        wrong.append(Wrong("mute", f"mute is {mute!r}, expected true or false"))
+    if wrong:
+        raise Unclear(wrong)
+    return Ack(by, now, reason, via), mute is True
 
 
 def _text(said: Mapping[str, object], name: str, help_: str, longest: int, wrong: list[Wrong]) -> str:

@@ -19,15 +19,16 @@ from starlette.responses import Response
 
 from shared import book
 from shared.events import OWN, TYPES, Event
+from shared.links import Acknowledgement, Approval
 from shared.messages import formats
-from shared.record import Checked, EventRecord, Facts, IntentRecord, Verdict
+from shared.record import Checked, EventRecord, Facts, IntentRecord, Silence, Verdict
 from shared.rollout import words as rollout_words
-from shared.rollout.links import Link
 from shared.rollout.record import Head, Status
 from shared.web import api, asked, plot
 from shared.web.desk import Desk
 from shared.web.story import Story, deed, others, outcome
 from shared.web.words import LANGUAGES, WORDS, Words, chosen
+from shared.world import Shelf
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,6 +57,9 @@ _CHIPS: Final[dict[Status, str]] = {
     "stuck": "failed",
 }
 """How a status looks; all others are at work."""
+
+PRIVATE: Final = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow", "Cache-Control": "no-store"}
+"""Of a page behind a link: its address is a key, and must not travel on."""
 
 _LONGEST: Final = 32_768
 """Characters of what came that a page shows; the API has all of it."""
@@ -99,7 +103,22 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
         came=came,
         size=size,
         replayed="replayed" in request.query_params,
+        seen="seen" in request.query_params,
+        **await _seen(desk, record),
     )
+
+
+async def _seen(desk: Desk, record: EventRecord) -> dict[str, Any]:
+    """Who sees to an event, and what may be muted with it."""
+    from shared.rules.troubles import acknowledgeable, muted_of
+
+    in_force = await book.silences(desk.world.shelf, desk.world.clock())
+    return {
+        "ack": await book.acknowledged(desk.world.shelf, record.id),
+        "silence": next((one for one in in_force if one.record == record.id), None),
+        "trouble": muted_of(record),
+        "may": acknowledgeable(record),
+    }
 
 
 async def rollouts(desk: Desk, request: Request) -> Response:
@@ -131,13 +150,85 @@ async def freezes(desk: Desk, request: Request) -> Response:
     )
 
 
+@dataclass(frozen=True)
+class Hush:
+    """A silence with what it asks for in words, and how many messages it held back."""
+
+    silence: Silence
+    asks: Sequence[str]
+    held_back: int
+
+    @property
+    def resolved_by(self) -> str:
+        """The record of the event that ended it, where one did."""
+        head, found, record = self.silence.expired_by.partition("resolved by event ")
+        return record if found and not head else ""
+
+
+async def silences(
+    desk: Desk,
+    request: Request,
+    given: Mapping[str, object] | None = None,
+    *,
+    wrong: Sequence[asked.Wrong] = (),
+    preview: object = None,
+) -> Response:
+    """The page; with what a form said where it is shown once more."""
+    shelf, now = desk.world.shelf, desk.world.clock()
+    found = await book.silences(shelf, now)
+    over = [one for one in await book.all_silences(shelf, limit=_SILENCES) if one.until <= now or one.expired]
+    done = request.query_params.get("done")
+    return _page(
+        desk,
+        request,
+        "silences.html",
+        400 if wrong else 200,
+        silences=[await _hush(shelf, one) for one in found],
+        over=[await _hush(shelf, one) for one in over[:_ENDED]],
+        done=done if done in {"added", "expired", "commented"} else None,
+        given=given or {},
+        wrong=wrong,
+        preview=preview,
+    )
+
+
+_SILENCES: Final = 200
+"""So many are looked through for those that are over."""
+
+
+async def _hush(shelf: Shelf, one: Silence) -> Hush:
+    from shared.rules.silences import conditions
+
+    return Hush(one, [line.text for line in conditions(one.matchers)], await book.held_back(shelf, one.id))
+
+
+async def acknowledge(desk: Desk, request: Request, link: Acknowledgement, record: EventRecord) -> Response:
+    """The page behind the link of a message. It shows one event and nothing else of the service."""
+    job = record.facts.job if record.facts else None
+    return _page(
+        None,
+        request,
+        "acknowledge.html",
+        200,
+        PRIVATE,
+        link=link,
+        event=record.event,
+        about=about(record.event),
+        run_status=_run_status(record.event),
+        error=formats.short(job.error, 600) if job and job.error else "",
+        reason=str(record.event.data.get("reason") or "") if record.event else "",
+        said="said" in request.query_params,
+        **await _seen(desk, record),
+    )
+
+
 async def endpoints(desk: Desk) -> list[str]:
     """Those that a freeze can be of: they have a policy, or had a rollout of late."""
     heads = await book.heads(desk.world.shelf, limit=_LATE)
     return sorted({policy.endpoint for policy in desk.loaded.policies.values()} | {head.endpoint for _, head in heads})
 
 
-def approve(request: Request, link: Link, told: Story, status: int, headers: Mapping[str, str]) -> Response:
+def approve(request: Request, link: Approval, told: Story, status: int, headers: Mapping[str, str]) -> Response:
     """The page behind an approval link. It shows one rollout and nothing else of the service."""
     return _page(
         None,
@@ -461,4 +552,6 @@ def _via(via: str, words: Words) -> str:
     key, (link, _, to) = f"via.{via}", via.partition("link to ")
     if to and not link:
         return words("via.link", to=to)
+    if via == "link":
+        return words("via.link.any")
     return words(key) if key in WORDS else via

@@ -8,9 +8,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from shared import book
+from shared import book, links
 from shared.errors import PermanentError
-from shared.rollout import links
 from shared.rollout.record import Freeze, Verb
 from shared.web import api, asked, console, plot, story
 from shared.web.asked import Spoken, Unclear, Wrong
@@ -19,9 +18,6 @@ from shared.web.story import Story
 
 VERBS: Final[tuple[Verb, ...]] = ("approve", "reject", "abort", "override")
 """What people may say. (`replace` and `next` are between rollouts.)"""
-
-_PRIVATE: Final = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow", "Cache-Control": "no-store"}
-"""Of the page behind a link: its address is a key, and must not travel on."""
 
 _DRAWN: Final = {
     "Cache-Control": "no-store",
@@ -127,15 +123,15 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
     async def approve_page(request: Request) -> Response:
         found = await _linked(desk(), request)
         if found is None:
-            return console.no_link(request, _PRIVATE)
+            return console.no_link(request, console.PRIVATE)
         link, told = found
-        return console.approve(request, link, told, 200, _PRIVATE)
+        return console.approve(request, link, told, 200, console.PRIVATE)
 
     async def approve_form(request: Request) -> Response:
         # Another site cannot make this request unless it has the link, and then it needs no browser of ours.
         found = await _linked(desk(), request)
         if found is None:
-            return console.no_link(request, _PRIVATE)
+            return console.no_link(request, console.PRIVATE)
         link, told = found
         said = await asked.said(request)
         spoken = asked.spoken(said)
@@ -146,14 +142,14 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
             await desk().say(link.rollout, verb, spoken.by, spoken.reason, f"link to {link.to}", ask=link.ask)
         except PermanentError:
             found = await _linked(desk(), request)
-            return console.approve(request, link, found[1] if found else told, 409, _PRIVATE)
-        return RedirectResponse(f"{request.url.path}?said=1", 303, _PRIVATE)
+            return console.approve(request, link, found[1] if found else told, 409, console.PRIVATE)
+        return RedirectResponse(f"{request.url.path}?said=1", 303, console.PRIVATE)
 
     async def approve_plot(request: Request) -> Response:
         found = await _linked(desk(), request)
         if found is None:
             raise HTTPException(404)
-        return _drawn(request, found[1], _PRIVATE)
+        return _drawn(request, found[1], console.PRIVATE)
 
     return [
         Route("/approve/{token}", approve_page, methods=["GET"]),
@@ -211,10 +207,10 @@ def _drawn(request: Request, told: Story, headers: dict[str, str] | None = None)
     return Response(picture, headers={**_DRAWN, **(headers or {})}, media_type="image/svg+xml")
 
 
-async def _linked(desk: Desk, request: Request) -> tuple[links.Link, Story] | None:
+async def _linked(desk: Desk, request: Request) -> tuple[links.Approval, Story] | None:
     """What the link gives leave to, if it is ours and still good."""
     try:
-        link = links.read(desk.settings.signing_key, request.path_params["token"], desk.world.clock())
+        link = links.read(desk.settings.signing_key, request.path_params["token"], desk.world.clock(), links.Approval)
     except PermanentError:
         return None
     told = await story.read(desk.world, link.rollout)

@@ -1,0 +1,143 @@
+"""What the service notices by itself and tells of: the digest of what was held back, rules that went quiet, edits to look at.
+
+Each is an event of our own under a fixed id, so that raising it twice is raising it once.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from shared import wire
+from shared.answers import everything
+from shared.events import OWN, Event
+from shared.perform import HELD_BACK, HeldBack
+from shared.record import EventRecord
+from shared.rules import silent
+from shared.rules.config import Config
+from shared.rules.plan import Rules
+from shared.world import World
+
+SOURCE: Final = "/switchyard"
+
+_DIGEST: Final = "digest"
+_LAST: Final = "last"
+_OLDEST: Final = 14
+"""Days that a digest looks back, after the service was stopped for long."""
+
+_GROUPS: Final = 20
+_GUARDS: Final = {
+    "throttle": "頻度制限",
+    "calendar": "時間帯",
+    "silence": "サイレンス",
+    "acknowledged": "対応済み",
+    "cooldown": "クールダウン",
+    "concurrency": "同時実行数",
+}
+_WATCH: Final = ("watch", "state")
+
+
+async def tell(world: World, kind: str, name: str, subject: str, data: Mapping[str, object]) -> None:
+    now = world.clock()
+    event = Event(name, kind, now, SOURCE, subject, f"{OWN}{kind}", data=dict(data))
+    await world.queue.put(wire.pack(wire.Arrived(event, now)))
+
+
+# The digest
+
+
+async def digest(world: World, config: Config, now: datetime) -> int:
+    """Once a day, at `defaults.digest`: what was suppressed since the last one; how many. Nothing was: nobody is bothered."""
+    there = now.astimezone(ZoneInfo(config.defaults.time_zone))
+    at = config.defaults.digest
+    if at is None or there.hour * 60 + there.minute < at:
+        return 0
+    shelf, today = world.shelf, there.date()
+    kept = await shelf.get(_DIGEST, _LAST)
+    last = datetime.fromisoformat(kept) if kept else now - timedelta(days=1)
+    if kept and last.astimezone(ZoneInfo(config.defaults.time_zone)).date() >= today:
+        return 0
+    rows = await _held_back(world, last, now)
+    if rows:
+        data = _summed([row for _, _, row in rows], last)
+        await tell(world, "Digest", f"digest-{today:%Y%m%d}", "digest", data)
+    if not await shelf.swap(_DIGEST, _LAST, kept, now.isoformat()):
+        return 0  # another worker has told it, under the same id
+    for folder, name, row in rows:
+        await shelf.swap(folder, name, wire.dump(row), None)
+    return len(rows)
+
+
+async def _held_back(world: World, since: datetime, now: datetime) -> list[tuple[str, str, HeldBack]]:
+    """With the folder and the name of each."""
+    first = max(since.date(), now.date() - timedelta(days=_OLDEST))
+    rows = []
+    for n in range((now.date() - first).days + 1):
+        folder = f"{HELD_BACK}-{first + timedelta(days=n):%Y%m%d}"
+        rows += [(folder, name, wire.load(HeldBack, text)) for name, text in await everything(world.shelf, folder)]
+    return rows
+
+
+def _summed(rows: Sequence[HeldBack], since: datetime) -> dict[str, object]:
+    counted = Counter((row.rule, row.guard, row.receiver) for row in rows)
+    groups = [
+        {"rule": rule, "guard": guard, "guard_ja": _GUARDS.get(guard, guard), "receiver": receiver, "count": count}
+        for (rule, guard, receiver), count in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+    ]
+    more = len(groups) - _GROUPS
+    return {
+        "total": len(rows),
+        "since": since.isoformat(),
+        "groups": groups[:_GROUPS],
+        **({"more": f"{more}"} if more > 0 else {}),
+    }
+
+
+# Rules that went quiet
+
+
+async def watch(world: World, rules: Rules, records: Sequence[EventRecord]) -> None:
+    """Takes decided events into account, oldest first."""
+    while True:
+        text = await world.shelf.get(*_WATCH)
+        seen = silent.watched(_read(text), records, rules)
+        if await world.shelf.swap(*_WATCH, text, wire.dump(seen)):
+            return
+
+
+async def tell_silent(world: World, rules: Rules, now: datetime) -> list[str]:
+    """The rules that are quiet for too long; whoever is to hear of it is told once."""
+    text = await world.shelf.get(*_WATCH)
+    seen = _read(text)
+    quiet = silent.silent(seen, rules, now)
+    for one in quiet:
+        data: dict[str, object] = {
+            "rule": one.rule.name,
+            "file": one.rule.file,
+            "last": one.history.last.isoformat(),
+            "longest": one.history.longest,
+            "quiet": one.quiet,
+            "fired": one.history.fired,
+            "cause": one.cause,
+            "cause_ja": one.cause_ja,
+        }
+        name = f"silent-{one.rule.name}-{one.history.last:%Y%m%dT%H%M%S}"
+        await tell(world, "RuleSilent", name, f"rules/{one.rule.name}", data)
+    if quiet:
+        marked = silent.told(seen, [one.rule.name for one in quiet])
+        await world.shelf.swap(*_WATCH, text, wire.dump(marked))  # if not: the next look tells it again, under the same id
+    return [one.rule.name for one in quiet]
+
+
+def _read(text: str | None) -> silent.Watched:
+    """What an older version has kept may not be read any more: then it begins anew."""
+    if text is None:
+        return silent.Watched()
+    try:
+        return msgspec.json.decode(text, type=silent.Watched)
+    except msgspec.MsgspecError:
+        return silent.Watched()
+
