@@ -1,4 +1,4 @@
-"""Schedules: retention, the archive, the configuration, silences, and the registry's word on what is live."""
+"""Schedules: retention, the archive, the configuration, silences, the digest, and the registry's word on what is live."""
 
 import azure.functions as func
 
@@ -19,6 +19,14 @@ async def on_retention(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the b
 async def on_silences(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
     """Their owners hear of those that end soon, or stay long."""
     await host.service().on_silences()
+
+
+@bp.function_name("on_digest")
+@bp.timer_trigger(arg_name="timer", schedule="15 */10 * * * *", run_on_startup=False)
+async def on_digest(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """Once a day: how much was held back."""
+    service = host.service()
+    await service.digest(service.world.clock())
 
 
 @bp.function_name("on_registry")

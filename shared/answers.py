@@ -1,14 +1,17 @@
 """Answers what a guard asks, from the world."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
+from shared.actions.arrived import FOLDER as ARRIVED
 from shared.errors import MissingError, PermanentError
 from shared.events import Event
 from shared.guards.ask import Ask, Behind, Ended, Entries, Get, Guarding, Keep, Swap
+from shared.guards.throttle import ACCOUNTS, expired
 from shared.record import WorkspaceRef
 from shared.world import Shelf, World
 
@@ -24,6 +27,7 @@ class Caused(msgspec.Struct, frozen=True):
     depth: int
     event: str
     rule: str
+    at: datetime
 
 
 async def answered[T](script: Guarding[T], world: World, event: Event | None = None) -> T:
@@ -78,6 +82,19 @@ async def _ended(ask: Ended, world: World) -> datetime | None:
 async def caused(world: World, job: str, about: Caused) -> None:
     """Puts down what a job is started for, before it is."""
     await world.shelf.keep(CAUSED, job, msgspec.json.encode(about).decode())
+
+
+async def put_away(world: World, before: datetime) -> None:
+    """Forgets the accounts that nobody will ask for again."""
+    ended: dict[str, Callable[[str], bool]] = {
+        **{folder: partial(expired, folder, before=before) for folder in ACCOUNTS},
+        CAUSED: lambda text: msgspec.json.decode(text, type=Caused).at < before,
+        ARRIVED: lambda text: text < before.isoformat(),
+    }
+    for folder, is_over in ended.items():
+        for name, text in await everything(world.shelf, folder):
+            if is_over(text):
+                await world.shelf.swap(folder, name, text, None)
 
 
 async def cause_of(world: World, event: Event) -> Caused | None:

@@ -4,7 +4,7 @@ It outlives the records, and is what an edit of the rules is rehearsed on. A lin
 killed between writing lines and noting that they are written: readers drop the second of the same id.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -99,8 +99,13 @@ async def _leave(world: World, record: str, now: datetime) -> None:
     await world.shelf.keep(_LEFT, record, now.isoformat())
 
 
-async def copy(world: World, now: datetime, since: datetime) -> int:
-    """Copies what was received since the last time, and what was left then; how many events. `since`: for the first time."""
+type Look = Callable[[Sequence[EventRecord]], Awaitable[None]]
+
+
+async def copy(world: World, now: datetime, since: datetime, look: Look | None = None) -> int:
+    """Copies what was received since the last time, and what was left then; how many events. `since`: for the first time.
+    `look`: sees what is copied in its order, oldest first, and some of it twice where somebody is killed.
+    """
     kept = await world.shelf.get(_FOLDER, _CURSOR)
     begin = datetime.fromisoformat(kept) if kept else since
     copied = await _copy_left(world, begin, now)
@@ -108,7 +113,10 @@ async def copy(world: World, now: datetime, since: datetime) -> int:
         for record in records:
             if record.status == "deciding":
                 await _leave(world, record.id, now)
-        copied += await _append(world, [record for record in records if record.status != "deciding"])
+        settled = [record for record in records if record.status != "deciding"]
+        copied += await _append(world, settled)
+        if look is not None and settled:
+            await look(settled)
         await world.shelf.put(_FOLDER, _CURSOR, end.isoformat())
     return copied
 

@@ -128,7 +128,9 @@ async def tell_silent(world: World, rules: Rules, now: datetime) -> list[str]:
         await tell(world, "RuleSilent", name, f"rules/{one.rule.name}", data)
     if quiet:
         marked = silent.told(seen, [one.rule.name for one in quiet])
-        await world.shelf.swap(*_WATCH, text, wire.dump(marked))  # if not: the next look tells it again, under the same id
+        await world.shelf.swap(
+            *_WATCH, text, wire.dump(marked)
+        )  # if not: the next look tells it again, under the same id
     return [one.rule.name for one in quiet]
 
 
@@ -140,4 +142,3 @@ def _read(text: str | None) -> silent.Watched:
         return msgspec.json.decode(text, type=silent.Watched)
     except msgspec.MsgspecError:
         return silent.Watched()
-

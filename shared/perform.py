@@ -310,7 +310,9 @@ class Performer:
             return guards.depth(event)
         found = guards.depth(event) or await lineage(self.world, event)
         if intent.action in _JOBS:
-            await caused(self.world, name_of(intent.key, 100), Caused(found + 1, intent.event, intent.rule))
+            await caused(
+                self.world, name_of(intent.key, 100), Caused(found + 1, intent.event, intent.rule, self.world.clock())
+            )
         return found
 
     async def _own(self, intent: Intent, event: Event) -> str | None:

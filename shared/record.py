@@ -142,11 +142,11 @@ class Intent(Struct, frozen=True, omit_defaults=True):
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True):
-    """One rule that matched (or waits for a lookup, or was not reached because of a `stop`)."""
+    """One rule that matched (or waits for a lookup, was not reached because of a `stop`, or whose `when` went wrong)."""
 
     rule: str
     file: str
-    outcome: Literal["matched", "undecided", "stopped"]
+    outcome: Literal["matched", "undecided", "stopped", "error"]
     checked: tuple[Checked, ...] = ()
     intents: tuple[str, ...] = ()
     by: str = ""

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from shared import archive, book, guards, versions, wire
-from shared.answers import answered
+from shared import archive, book, guards, notices, versions, wire
+from shared.answers import answered, put_away
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import OWN, Event, parse
@@ -41,7 +41,6 @@ UNREAD: Final = replace(
 
 KEEP_DAYS: Final = 30
 KEEP_EVENTS: Final = 200_000
-_SOURCE: Final = "/switchyard"
 _TELLING: Final = frozenset(
     {"ActionFailed", "EventRefused", "Digest", "RuleSilent", "RulesChanged", "SilenceEnding", "SilenceLong"}
 )
@@ -323,7 +322,7 @@ class Service:
             type=kind,
             raw_type=f"{OWN}{kind}",
             time=self.world.clock(),
-            source=about.source if about else _SOURCE,
+            source=about.source if about else notices.SOURCE,
             subject=about.subject if about and alone else "",
             workspace=about.workspace if about else None,
             resource_group=about.resource_group if about else None,
@@ -390,19 +389,30 @@ class Service:
         await self.conductor.say(rollout, verb, by, reason, via, ask)
 
     async def archive(self, now: datetime) -> int:
-        """Copies what came since the last time to the archive; how many events."""
-        return await archive.copy(self.world, now, now - timedelta(days=KEEP_DAYS))
+        """Copies what came since the last time to the archive; how many events. And looks who does not come any more."""
+        await self.refresh()
+        rules = self.loaded.rules
+        copied = await archive.copy(
+            self.world, now, now - timedelta(days=KEEP_DAYS), lambda records: notices.watch(self.world, rules, records)
+        )
+        await notices.tell_silent(self.world, rules, now)
+        return copied
+
+    async def digest(self, now: datetime) -> int:
+        """Tells how much was held back, once a day; how much it was."""
+        await self.refresh()
+        return await notices.digest(self.world, self.loaded.config, now)
 
     async def on_silences(self) -> None:
         """Tells of silences that end soon or stay long, once each, and puts away those that are over."""
         now, shelf = self.world.clock(), self.world.shelf
         for notice in due_notices(await book.silences(shelf, now), now):
-            await self._tell_of(notice, now)  # before it is marked: told twice under the same id is told once
+            await self._tell_of(notice)  # before it is marked: told twice under the same id is told once
             ending = notice.kind == "SilenceEnding"
             await book.told_of_silence(shelf, notice.silence.id, warned=ending, reminded=0 if ending else notice.n)
         await book.put_away(shelf, now)
 
-    async def _tell_of(self, notice: Notice, now: datetime) -> None:
+    async def _tell_of(self, notice: Notice) -> None:
         one = notice.silence
         data: dict[str, object] = {
             "silence": one.id,
@@ -413,20 +423,12 @@ class Service:
             "matchers": in_words(one.matchers),
             "held_back": await book.held_back(self.world.shelf, one.id),
         }
-        event = Event(
-            id=f"{one.id}-{notice.kind}-{notice.n}",
-            type=notice.kind,
-            raw_type=f"{OWN}{notice.kind}",
-            time=now,
-            source=_SOURCE,
-            subject=f"silences/{one.id}",
-            data=data,
-        )
-        await self.world.queue.put(wire.pack(wire.Arrived(event, now)))
+        await notices.tell(self.world, notice.kind, f"{one.id}-{notice.kind}-{notice.n}", f"silences/{one.id}", data)
 
     async def prune(self, now: datetime) -> int:
         await self.refresh()
         await self.world.archive.prune((now - timedelta(days=self.loaded.config.limits.archive_days)).date())
+        await put_away(self.world, now - timedelta(days=KEEP_DAYS))
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)
 
 

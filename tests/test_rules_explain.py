@@ -3,10 +3,13 @@
 import json
 from datetime import UTC, datetime
 
+import pytest
+
 from shared.events import Event, Run
 from shared.record import Facts
-from shared.rules.explain import as_json, as_text, explain
+from shared.rules.explain import as_json, as_text, explain, in_words
 from shared.rules.load import load_texts
+from shared.rules.near import nearest_change
 
 MAIN = "receivers: {fraud-team: {teams: '${TEAMS_FRAUD_URL}'}}\n"
 RULES = """\
@@ -66,10 +69,12 @@ missed   near-miss: 1 of 3 lines failed  (rules/fraud.yaml:8)
   ✓ workspace = prod              is 'prod'
   ✗ metrics.auc >= 0.95           is 0.93  line 12
   ✓ not (run.experiment ~ test$)  run.experiment is 'fraud-train'
+  → would match with metrics.auc 0.95 (is 0.93: needs +0.02)
 
 missed   far-off: 2 of 2 lines failed  (rules/fraud.yaml:2)
   ✗ workspace = dev    is 'prod'  line 5
   ✗ tags.team = churn  is missing  line 6
+  → would match with workspace 'dev' (is 'prod') and tags.team 'churn' (is missing)
 
 1 rule is for other events: other-event
 """
@@ -103,6 +108,42 @@ def test_json_holds_every_rule_and_line():
     assert [one["rule"] for one in found] == ["good-run", "near-miss", "far-off", "other-event"]
     line = found[1]["lines"][1]
     assert (line["line"], line["state"], line["checked"]["actual"]) == (12, "failed", 0.93)
+    change = {"field": "metrics.auc", "kind": "value", "from": 0.93, "to": 0.95, "by": 0.02}
+    assert found[1]["change"] == {"outcome": "enough", "changes": [change]}
+    assert found[0]["change"] is None
+
+
+@pytest.mark.parametrize(
+    ("match", "said"),
+    [
+        (
+            "metrics.auc: '> 0.95'",
+            "would match with metrics.auc just above 0.95 (is 0.93: needs a little beyond +0.02)",
+        ),
+        ("metrics.auc: '< 0.93'", "would match with metrics.auc just below 0.93 (is 0.93)"),
+        ("run.is_child: true", "would match with run.is_child true (is unknown: nobody has looked)"),
+        ("tags.owner: present", "would match with tags.owner of any value (is missing)"),
+        ("workspace: absent", "would match with workspace missing (is 'prod')"),
+        (
+            "run.experiment: '~ ^churn-'",
+            "would match with run.experiment 'churn-' (is 'fraud-train'; whatever fits ~ ^churn- would do)",
+        ),
+        (
+            r"run.experiment: '~ \pL{9}'",
+            r"would match with run.experiment as a text that fits ~ \pL{9} (is 'fraud-train')",
+        ),
+        ("tags.x: '1', not: {tags.x: '1'}", "no change would help: its lines contradict each other"),
+    ],
+)
+def test_the_smallest_change_is_said_in_words(match, said):
+    rules = f"rules: [{{name: r, event: RunCompleted, match: {{{match}}}, do: [{{notify: fraud-team}}]}}]"
+    loaded = load_texts({"switchyard.yaml": MAIN, "rules/a.yaml": rules})
+    assert in_words(nearest_change(loaded.rules.rules[0], EVENT, Facts(metrics={"auc": 0.93}))) == said
+
+
+def test_only_what_was_missed_has_a_change_and_no_more_than_were_asked_for():
+    found = explain(LOADED.rules, EVENT, Facts(metrics={"auc": 0.93}), changes=1)
+    assert [one.rule for one in found if one.change] == ["near-miss"]
 
 
 def test_without_rules_there_is_something_to_read_all_the_same():

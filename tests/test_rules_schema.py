@@ -62,7 +62,7 @@ def test_an_editor_shows_most_mistakes_of_shape():
         kind = path.name.partition("-")[0]
         schema = {"switchyard": "switchyard", "message": "template", "policy": "rollout"}.get(kind, "rules")
         node, problems = read(path.name, path.read_text())
-        if node is not None and not problems:
+        if kind != "when" and node is not None and not problems:
             found = complaints(f"{schema}.schema.json", path)
             (seen if found else missed).append(path.stem)
     assert len(seen) > len(missed), missed

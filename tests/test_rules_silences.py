@@ -26,7 +26,7 @@ def intent(rule="fraud-run-failed", action="teams", receiver="fraud-team"):
 
 def event(kind="RunStatusChanged", at=NOW, **parts):
     values = {"workspace": "prod", "tags": {"team": "fraud"}, "run": Run("r1", status="Failed")} | parts
-    return Event("e1", kind, at, "/s", "x", kind, **values)
+    return Event("e1", kind, at, "/s", "x", kind, **values)  # type: ignore[arg-type]  # the parts of an event
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def mute(about, facts=None):
     trouble = trouble_of(record(about, facts))
     assert trouble is not None
     resolves = trouble.resolves and Resolution(trouble.resolves, about.time - trouble.since)
-    return Silence("s", trouble.matchers, "x", "y", NOW, NOW + 7 * 24 * HOUR, resolves=resolves)
+    return Silence("s", trouble.matchers, "x", "y", NOW, NOW + 7 * 24 * HOUR, resolves=resolves)  # type: ignore[arg-type]  # the parts of an event
 
 
 def holds(silence, about, facts=None):

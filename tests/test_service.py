@@ -511,10 +511,11 @@ async def test_a_failure_is_muted_from_its_card_until_a_run_completes(telling, o
     await telling.send(failing("e1"))
     await telling.work()
     (card,) = outside.http.sent
-    token = re.search(rb"http://localhost:7071(/acknowledge/[\w.-]+)", card.body)[1].decode()
+    link = re.search(rb"http://localhost:7071(/acknowledge/[\w.-]+)", card.body)
+    assert link is not None
     said = urlencode({"answer": "mute", "by": "Mika"}).encode()
     form = {"content_type": "application/x-www-form-urlencoded"}
-    answer = await ask(app(lambda: telling.service), "POST", token, form, said)
+    answer = await ask(app(lambda: telling.service), "POST", link[1].decode(), form, said)
     assert answer.status == 303
     await telling.send(failing("e2"))
     await telling.work()
@@ -532,6 +533,7 @@ async def test_a_failure_is_muted_from_its_card_until_a_run_completes(telling, o
     await telling.work()
     assert statuses(await telling.intents("e3"))[0] == ("teams", "done")
     ack = await book.acknowledged(outside.shelf, (await telling.record("e1")).id)
+    assert ack is not None
     assert (ack.by, ack.via) == ("Mika", "link to fraud")
 
 
@@ -551,6 +553,7 @@ async def test_the_owner_of_a_silence_hears_of_its_end_once_and_of_its_length_ev
     assert "http://localhost:7071/silences" in told[0].text
     assert await book.silences(outside.shelf, outside.clock()) == []
     kept = await book.silence(outside.shelf, one.id)
+    assert kept is not None
     assert (kept.warned, kept.reminded) == (True, 2)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -518,6 +518,11 @@ async def test_rules_that_nearly_matched_come_with_what_they_missed(desk, good):
     assert near.index("Rule fraud-run-great did not match.") < near.index("Rule churn-run did not match.")
     assert "did not hold: metrics.auc is 0.93; the rule asks for &gt;= 0.99" in near
     assert "which made this decision" in near
+    assert "It would have matched with metrics.auc 0.99 (is 0.93, +0.06 away)" in near
+    said = words_of((await desk.get(f"/events/{good.id}?lang=ja")).text)
+    assert "次のようであれば一致していました metrics.auc が 0.99 （現在は 0.93、あと +0.06）" in said.replace(
+        "(現", "（現"
+    ).replace("06)", "06）")
 
 
 async def test_a_decision_by_an_older_configuration_is_told_from_the_one_in_force(desk, good):
@@ -683,8 +688,9 @@ def test_both_languages_say_everything_with_the_same_values():
 
 def test_every_word_that_the_pages_use_is_there():
     outcomes = get_type_hints(Attempt)["outcome"]
-    for language in ("en", "ja"):
-        assert all(Words(language)(f"attempt.{outcome}") for outcome in get_args(outcomes))
+    spoken: Literal["en", "ja"]
+    for spoken in ("en", "ja"):
+        assert all(Words(spoken)(f"attempt.{outcome}") for outcome in get_args(outcomes))
     for status in get_args(IntentStatus.__value__):
         for language in ("en", "ja"):
             say = Words(language)

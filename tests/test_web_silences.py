@@ -50,7 +50,7 @@ class Desk:
     ) -> EventRecord:
         at = self.now - ago
         run = Run(f"run-{id_}", status="Failed", experiment="fraud")
-        about = Event(id_, kind, at, "/s", f"runs/{id_}", kind, **({"workspace": "prod", "run": run} | parts))
+        about = Event(id_, kind, at, "/s", f"runs/{id_}", kind, **({"workspace": "prod", "run": run} | parts))  # type: ignore[arg-type]  # the parts of an event
         facts = Facts(job=Job(error="CUDA out of memory <b>"))
         return self.store.add(EventRecord(id_, at, "decided", about, None, facts), self.intents(id_))
 

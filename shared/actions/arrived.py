@@ -8,7 +8,7 @@ from typing import Final
 from shared.actions import Action, Context, Params
 from shared.record import Result
 
-_FOLDER: Final = "arrived"
+FOLDER: Final = "arrived"
 
 
 class Arrived(Params):
@@ -17,7 +17,7 @@ class Arrived(Params):
 
 def mark(rule: str, key: str) -> tuple[str, str]:
     """Where on the shelf the time of the newest one stands."""
-    return _FOLDER, sha256(f"{rule}\n{key}".encode(errors="surrogatepass")).hexdigest()[:32]
+    return FOLDER, sha256(f"{rule}\n{key}".encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 async def run(params: Arrived, context: Context) -> Result:

@@ -119,8 +119,8 @@ def _events(parser: argparse.ArgumentParser) -> None:
         "--since", default="7d", metavar="WHEN", help="an RFC 3339 time, or how long ago, such as 12h or 30d (7d)"
     )
     export.add_argument("--until", metavar="WHEN", help="likewise (now)")
-    plain = {"list": listing, "show": show, "replay": replay, "acknowledge": acknowledge}
-    for name, verb in {**plain, "export": export}.items():
+    named = {"list": listing, "show": show, "replay": replay, "acknowledge": acknowledge, "export": export}
+    for name, verb in named.items():
         _remote(verb, "events", name, json=name != "export")
 
 

@@ -131,6 +131,21 @@ def _replay(arguments: Namespace) -> int:
     return 0
 
 
+def _acknowledge(arguments: Namespace) -> int:
+    said = {"by": arguments.by, "reason": arguments.reason, "mute": arguments.mute, "via": "command line"}
+    told = ask("POST", arguments.url, f"/api/events/{quote(arguments.id, safe='')}/acknowledge", said=said)
+    if arguments.json:
+        print_json(told)
+        return 0
+    ack, silence = told["acknowledged"], told["silence"]
+    print_lines([f"acknowledged by {ack['by']} at {second(ack['at'])}"])
+    if silence:
+        print_lines([f"muted until {second(silence['until'])} at the latest: {silence['id']} ({silence['asks']})"])
+    elif told["over"]:
+        print_lines([f"not muted: it is over already, by the event {told['over']}"])
+    return 0
+
+
 def _export(arguments: Namespace) -> int:
     """Day by day, so that no answer is too long for the service."""
     now = datetime.now(UTC)
@@ -156,18 +171,3 @@ def _when(text: str, now: datetime) -> datetime:
         said = f"{text!r} is no time: expected one such as 2026-11-20T08:30:00Z, or how long ago, such as 12h or 7d"
         raise FailedError(said) from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _acknowledge(arguments: Namespace) -> int:
-    said = {"by": arguments.by, "reason": arguments.reason, "mute": arguments.mute, "via": "command line"}
-    told = ask("POST", arguments.url, f"/api/events/{quote(arguments.id, safe='')}/acknowledge", said=said)
-    if arguments.json:
-        print_json(told)
-        return 0
-    ack, silence = told["acknowledged"], told["silence"]
-    print_lines([f"acknowledged by {ack['by']} at {second(ack['at'])}"])
-    if silence:
-        print_lines([f"muted until {second(silence['until'])} at the latest: {silence['id']} ({silence['asks']})"])
-    elif told["over"]:
-        print_lines([f"not muted: it is over already, by the event {told['over']}"])
-    return 0

@@ -19,6 +19,7 @@ from shared.rollout.hours import written
 SLOTS: Final = "throttles"
 SEALED: Final = "throttles-sealed"
 FAMILIES: Final = "families"
+ACCOUNTS: Final = (SLOTS, SEALED, FAMILIES)
 
 MOST: Final = 500
 """Records that one account keeps one by one; more are counted."""
@@ -246,7 +247,7 @@ def family_ended(source: str, run: str, now: datetime, *, parent: bool) -> Guard
             return [(key, now + GRACE) for key in family.carriers]
 
 
-def expired(folder: str, text: str, before: datetime) -> bool:
+def expired(folder: str, text: str, *, before: datetime) -> bool:
     """Whether what stands in one of these folders is of no use any more."""
     if folder == SLOTS:
         return _slot.decode(text).closes < before

@@ -17,7 +17,7 @@ from shared.rollout.hours import written
 from shared.rules.calendars import CalendarEntry, ScheduleEntry, calendars, schedules, sound_calendars, sound_schedules
 from shared.rules.report import Report, has_template
 from shared.rules.tree import Node, nearest
-from shared.rules.written import Seconds, Text, Zone, between, listed
+from shared.rules.written import Minutes, Seconds, Text, Zone, between, listed
 
 FILE: Final = "switchyard.yaml"
 _SOURCE: Final = re.compile(r"azureml:[A-Za-z0-9][\w.-]*(:[\w.-]+|@\w+)")
@@ -173,10 +173,14 @@ GUARDS: Final = frozenset({"cooldown", "concurrency", "cost", "budget"})
 """Of a pipeline: what is said about its runs, and not to a run."""
 
 
+def _unless_off(value: object) -> object:
+    return None if value == "off" else value
+
+
 class Defaults(_Strict):
     language: Language = Field(default="en", description="Of messages, where a receiver has none.")
     time_zone: Zone = Field(default="UTC", description="Of times in messages, calendars and schedules.")
-    digest: Annotated[int, BeforeValidator(clock_or_off)] | None = Field(
+    digest: Annotated[Minutes | None, BeforeValidator(_unless_off)] = Field(
         default=9 * 60, description="When `tell` hears how much was held back, as '09:00'; off for never."
     )
     tell: str | None = Field(

@@ -1,14 +1,16 @@
 """Why, and why not: every rule held against one event, line by line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import msgspec
 
 from shared.events import Event
 from shared.record import Checked, Facts, Intent, Lookup
+from shared.rules.change import Change
 from shared.rules.match import WAITING, YES, shown
+from shared.rules.near import Nearest, nearest_change
 from shared.rules.plan import NEEDS, Rule, Rules, plan
 
 type Outcome = Literal["matched", "undecided", "stopped", "missed", "other event"]
@@ -31,7 +33,9 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One rule. `by`: the rule that stopped it, or that it waits for; `events`: the types it is for."""
+    """One rule. `by`: the rule that stopped it, or that it waits for; `events`: the types it is for; `change`: of one that
+    was missed, the smallest that would have matched.
+    """
 
     rule: str
     file: str
@@ -42,28 +46,38 @@ class Explanation:
     intents: tuple[Intent, ...] = ()
     by: str = ""
     needs: tuple[Lookup, ...] = ()
+    change: Nearest | None = None
 
     @property
     def failed(self) -> int:
         return sum(line.state == "failed" for line in self.lines)
 
 
-def explain(rules: Rules, event: Event, facts: Facts = Facts()) -> list[Explanation]:  # noqa: B008 (frozen)
-    """Matched rules first, then those nearest to matching (fewest failed lines), then those for other events."""
+_NOTHING: Final = Facts()
+
+
+def explain(rules: Rules, event: Event, facts: Facts = _NOTHING, *, changes: int | None = None) -> list[Explanation]:
+    """Matched rules first, then those nearest to matching (fewest failed lines), then those for other events. `changes`:
+    for how many of those that were missed the smallest change is looked for, if not for all.
+    """
     decision = plan(rules, event, facts)
     verdicts = {verdict.rule: verdict for verdict in decision.verdicts}
     found = []
     for rule in rules.rules:
         if event.type not in rule.events:
-            found.append(Explanation(rule.name, rule.file, rule.line, "other event", rule.events))
+            found.append((rule, Explanation(rule.name, rule.file, rule.line, "other event", rule.events)))
             continue
         verdict = verdicts.get(rule.name)
         intents = tuple(one for one in decision.intents if one.rule == rule.name)
-        outcome: Outcome = verdict.outcome if verdict else "missed"
+        outcome: Outcome = verdict.outcome if verdict and verdict.outcome != "error" else "missed"
         by = verdict.by if verdict else ""
         lines, needs = _lines(rule, event, facts)
-        found.append(Explanation(rule.name, rule.file, rule.line, outcome, rule.events, lines, intents, by, needs))
-    return sorted(found, key=lambda one: (_ORDER[one.outcome], one.failed))
+        told = Explanation(rule.name, rule.file, rule.line, outcome, rule.events, lines, intents, by, needs)
+        found.append((rule, told))
+    found.sort(key=lambda pair: (_ORDER[pair[1].outcome], pair[1].failed))
+    missed = [rule for rule, one in found if one.outcome == "missed"][:changes]
+    nearest = {rule.name: nearest_change(rule, event, facts) for rule in missed}
+    return [replace(one, change=nearest.get(one.rule)) for _, one in found]
 
 
 def _lines(rule: Rule, event: Event, facts: Facts) -> tuple[tuple[Explained, ...], tuple[Lookup, ...]]:
@@ -105,6 +119,7 @@ def _paragraph(one: Explanation) -> str:
     if not one.lines:
         rows.append("  ✓ every event of its type: it has no conditions")
     rows += [f"  → {intent.action} {_target(intent)}".rstrip() for intent in one.intents]
+    rows += [f"  → {in_words(one.change)}"] if one.change else []
     return "\n".join(rows)
 
 
@@ -139,3 +154,52 @@ def _target(intent: Intent) -> str:
     names = ("policy", "url", "to", "github", "source", "workflow", "event_type", "limit")
     said = [intent.params[name] for name in names if name in intent.params]
     return ", ".join(", ".join(map(str, one)) if isinstance(one, list) else str(one) for one in said)
+
+
+def in_words(nearest: Nearest) -> str:
+    """The smallest change in words."""
+    changes = " and ".join(f"{_wanted(one)} ({_now(one)})" for one in nearest.changes)
+    match nearest.outcome:
+        case "enough" | "no example":
+            return f"would match with {changes}"
+        case "necessary" if changes:
+            return f"needs at least {changes}; for the rest no change can be suggested"
+        case "necessary":
+            return "no change can be suggested"
+        case "impossible":
+            return "no change would help: its lines contradict each other"
+        case "too many ways":
+            return "has too many ways to match to name the smallest change"
+
+
+def _wanted(change: Change) -> str:
+    match change.kind:
+        case "value" | "like":
+            return f"{change.field} {_value(change.after)}"
+        case "missing":
+            return f"{change.field} missing"
+        case "above" | "below":
+            return f"{change.field} just {change.kind} {change.limit}"
+        case "any":
+            return f"{change.field} of any value"
+        case "text":
+            return f"{change.field} as a text that fits {change.asks}"
+
+
+def _now(change: Change) -> str:
+    """What it is, and how far from what it has to be."""
+    known = "missing" if change.before is None else _value(change.before)
+    now = f"is unknown: {change.unknown}" if change.unknown else f"is {known}"
+    if change.kind == "like":
+        return f"{now}; whatever fits {change.asks} would do"
+    if not change.by:
+        return now
+    return f"{now}: needs {'' if change.kind == 'value' else 'a little beyond '}{change.by:+.10g}"
+
+
+_WIDEST: Final = 80
+
+
+def _value(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}…"

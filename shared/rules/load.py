@@ -19,6 +19,7 @@ from shared.errors import Problem
 from shared.events import AZURE_ML, OWN, TYPES
 from shared.rollout.policy import Policy
 from shared.rules.block import read_block
+from shared.rules.cel import read_when
 from shared.rules.config import FILE, Config, read_config
 from shared.rules.match import Condition
 from shared.rules.plan import Rule, Rules, Step, Throttling
@@ -60,9 +61,8 @@ _HAS: Final = {
 
 _RULE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _TIMED: Final = ("throttle", "active", "mute")
-_KEYS: Final = ("name", "event", "match", *_TIMED, "children", "do", "stop", "enabled")
-_ABSENCE_KEYS: Final = ("name", "expect", "after", "within", "by", "match", *_TIMED, "do", "enabled")
-_LATER: Final = {"when"}
+_KEYS: Final = ("name", "event", "match", "when", *_TIMED, "children", "do", "stop", "enabled")
+_ABSENCE_KEYS: Final = ("name", "expect", "after", "within", "by", "match", "when", *_TIMED, "do", "enabled")
 _SHORT: Final = {f"{AZURE_ML}{name}".casefold(): name for name in TYPES} | {
     f"{AZURE_ML}DatasetDriftDetected".casefold(): "DriftDetected",
     "datasetdriftdetected": "DriftDetected",
@@ -330,9 +330,7 @@ class _Rules:
         absence = "expect" in node.items
         keys = _ABSENCE_KEYS if absence else _KEYS
         for key, at in node.keys.items():
-            if key in _LATER:
-                report.say(at, f"this version does not support {key!r} yet: leave it out")
-            elif key not in keys:
+            if key not in keys:
                 report.say(at, f"unknown key {key!r}{_hint(key, keys, absence=absence)}")
         for key in ("name", "expect", "after", "within", "do") if absence else ("name", "event", "do"):
             if key not in node.items:
@@ -346,7 +344,7 @@ class _Rules:
             line=node.at.line,
             column=node.at.column,
             events=_events(items["event"], report) if "event" in items else (),
-            conditions=read_block(items["match"], report) if "match" in items else (),
+            conditions=_conditions(items, report),
             steps=read_steps(items["do"], self.known, report) if "do" in items else (),
             stop=report.truth(items.get("stop"), "stop", default=False),
             together=_together(items.get("children"), report),
@@ -396,7 +394,7 @@ class _Rules:
             "by": [path.name for path in keys],
         }
         here = Rule(name, report.file, node.at.line, node.at.column, openings, (), (), keys=keys)
-        conditions = read_block(items["match"], report) if "match" in items else ()
+        conditions = _conditions(items, report)
         parts = [
             replace(here, conditions=conditions, steps=(Step("expect", params, after=within),)),
             replace(
@@ -456,6 +454,13 @@ def _awaited(node: Node, report: Report) -> tuple[tuple[str, ...], tuple[Conditi
         report.say(node.at, "'event' is missing: expected the type that is waited for")
     events = _events(node.items["event"], report) if "event" in node.items else ()
     return events, read_block(node.items["match"], report) if "match" in node.items else ()
+
+
+def _conditions(items: Mapping[str, Node], report: Report) -> tuple[Condition, ...]:
+    """The lines of `match`, then `when`: an expression is asked only where the lines hold."""
+    lines = read_block(items["match"], report) if "match" in items else ()
+    when = read_when(items["when"], report) if "when" in items else None
+    return (*lines, when) if when else lines
 
 
 def _hint(key: str, keys: Sequence[str], *, absence: bool) -> str:

@@ -26,6 +26,9 @@ JOB: Final[Code] = 8
 WAITING: Final[Code] = METRICS | JOB
 """Bits: what a judgement waits for. UNKNOWN stands alone; where something is waited for it is left out."""
 
+ERROR: Final[Code] = 16
+"""Of a `when` alone: it went wrong, which is no match, and goes on record."""
+
 type Judge = Callable[[Event, Facts], Code]
 type Holds = Callable[[object], bool]
 type Wants = Literal["any", "number", "text", "truth"]
@@ -33,12 +36,18 @@ type Wants = Literal["any", "number", "text", "truth"]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One value's test. `texts`: the exact texts, one of which is asked for and nothing else; empty where it is not so."""
+    """One value's test. `texts`: the exact texts, one of which is asked for and nothing else; empty where it is not so.
+
+    What it turns on: `named` values, numbers at the `edges` of what holds, and `patterns`.
+    """
 
     text: str
     holds: Holds
     wants: Wants = "any"
     texts: tuple[str, ...] = ()
+    named: tuple[object, ...] = ()
+    edges: tuple[float, ...] = ()
+    patterns: tuple[str, ...] = ()
 
 
 class OperatorError(Exception):
@@ -108,8 +117,15 @@ def either(tests: Sequence[Test]) -> Test:
     kinds = {test.wants for test in tests}
     if texts:
         known = frozenset(texts)
-        return Test(_or(tests), lambda value: isinstance(value, str) and value in known, "text", texts)
-    return Test(_or(tests), lambda value: any(one(value) for one in holds), kinds.pop() if len(kinds) == 1 else "any")
+        return Test(_or(tests), lambda value: isinstance(value, str) and value in known, "text", texts, texts)
+    return Test(
+        _or(tests),
+        lambda value: any(one(value) for one in holds),
+        kinds.pop() if len(kinds) == 1 else "any",
+        named=tuple(value for test in tests for value in test.named),
+        edges=tuple(edge for test in tests for edge in test.edges),
+        patterns=tuple(pattern for test in tests for pattern in test.patterns),
+    )
 
 
 def _or(tests: Sequence[Test]) -> str:
@@ -139,7 +155,7 @@ def _worded(text: str, path: Path) -> Test:
         actual = number(value)
         return actual is not None and compare(actual, limit)
 
-    return Test(f"{sign} {operand}", holds, "number")
+    return Test(f"{sign} {operand}", holds, "number", edges=(limit,))
 
 
 def _compared(sign: str, operand: str) -> Test:
@@ -149,18 +165,18 @@ def _compared(sign: str, operand: str) -> Test:
     if sign == "=":
         return equal
     same = equal.holds
-    return Test(f"!= {operand}", lambda value: value is not None and not same(value))
+    return Test(f"!= {operand}", lambda value: value is not None and not same(value), named=equal.named)
 
 
 def _equal(value: object) -> Test:
     if isinstance(value, bool):
-        return Test(f"= {str(value).lower()}", lambda actual: truth(actual) is value, "truth")
+        return Test(f"= {str(value).lower()}", lambda actual: truth(actual) is value, "truth", named=(value,))
     if isinstance(value, int | float):
         if not math.isfinite(value):
             raise OperatorError(f"{value} is no number to compare with")
-        return Test(f"= {value}", lambda actual: number(actual) == value, "number")
+        return Test(f"= {value}", lambda actual: number(actual) == value, "number", named=(value,))
     assert isinstance(value, str)
-    return Test(f"= {value}", lambda actual: actual == value, "text", (value,))
+    return Test(f"= {value}", lambda actual: actual == value, "text", (value,), (value,))
 
 
 def _regex(pattern: str) -> Test:
@@ -172,7 +188,9 @@ def _regex(pattern: str) -> Test:
         said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise OperatorError(f"{pattern!r} is not an RE2 expression: {said}") from error
     search = compiled.search
-    return Test(f"~ {pattern}", lambda value: isinstance(value, str) and search(value) is not None, "text")
+    return Test(
+        f"~ {pattern}", lambda value: isinstance(value, str) and search(value) is not None, "text", patterns=(pattern,)
+    )
 
 
 def _range(text: str, path: Path) -> Test:
@@ -192,7 +210,7 @@ def _range(text: str, path: Path) -> Test:
         actual = number(value)
         return actual is not None and first <= actual <= last
 
-    return Test(f"{low}..{high}", holds, "number")
+    return Test(f"{low}..{high}", holds, "number", edges=(first, last))
 
 
 def _amount(text: str, path: Path, expected: str) -> float:
@@ -247,6 +265,10 @@ class Line:
     def text(self) -> str:
         return f"{self.path.name} {self.test.text}"
 
+    def holds(self, value: object) -> bool:
+        """Of a value that is known."""
+        return self.test.holds(value) if self.path.exact else _any_holds(self.test.holds, value)
+
     def check(self, event: Event, facts: Facts) -> Checked:
         value = self.path.get(event, facts)
         if type(value) is str and value in self.settled:
@@ -254,7 +276,7 @@ class Line:
         if isinstance(value, Gap):
             note = f"unknown: {value.reason}" if value.asked else f"waits for the lookup of the run's {value.lookup}"
             return Checked(self.path.name, self.test.text, note=note)
-        held = self.test.holds(value) if self.path.exact else _any_holds(self.test.holds, value)
+        held = self.holds(value)
         note = "" if held else _why(value, self.test.wants)
         present = value is not None and value != ()
         return Checked(self.path.name, self.test.text, _short(value), present=present, held=held, note=note)
@@ -283,7 +305,24 @@ class Block:
         return Checked(self.kind, self.text, present=True, held=code == YES, note=said)
 
 
-type Condition = Line | Block
+@dataclass(frozen=True, slots=True)
+class When:
+    """An expression in CEL (see rules/cel.py). `fields`: those it names; `hints`: what may be meant otherwise."""
+
+    text: str
+    line: int
+    column: int
+    judge: Judge
+    checked: Callable[[Event, Facts], Checked]
+    file: str
+    fields: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+    def check(self, event: Event, facts: Facts) -> Checked:
+        return self.checked(event, facts)
+
+
+type Condition = Line | Block | When
 
 
 def line(path: Path, test: Test, at: tuple[int, int], file: str) -> Line:

@@ -81,7 +81,7 @@ def _time(event: Event, _: Facts) -> object:
     return to_builtins(event.time)
 
 
-def _unknown(lookup: Lookup, event: Event, facts: Facts) -> Gap | None:
+def unknown(lookup: Lookup, event: Event, facts: Facts) -> Gap | None:
     """What to say of a lookup that has no answer: ask, or why it has none. None: there is nothing to look up.
 
     Of a registered model, the run that made it is asked about.
@@ -93,7 +93,7 @@ def _unknown(lookup: Lookup, event: Event, facts: Facts) -> Gap | None:
 
 def _job(field: str) -> Getter:
     def get(event: Event, facts: Facts) -> object:
-        return _unknown("job", event, facts) if facts.job is None else getattr(facts.job, field)
+        return unknown("job", event, facts) if facts.job is None else getattr(facts.job, field)
 
     return get
 
@@ -105,14 +105,14 @@ def _family(field: str) -> Getter:
         run = event.run
         if run is None or run.is_child is not None:
             return None if run is None else getattr(run, field)
-        return _unknown("job", event, facts) if facts.job is None else getattr(facts.job, field)
+        return unknown("job", event, facts) if facts.job is None else getattr(facts.job, field)
 
     return get
 
 
 def _metric(name: str) -> Getter:
     def get(event: Event, facts: Facts) -> object:
-        return _unknown("metrics", event, facts) if facts.metrics is None else facts.metrics.get(name)
+        return unknown("metrics", event, facts) if facts.metrics is None else facts.metrics.get(name)
 
     return get
 

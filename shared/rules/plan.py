@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from shared.events import Event, Model
 from shared.record import Checked, Decision, Facts, Intent, Kind, Lookup, Terms, Throttle, Verdict, run_of
-from shared.rules.match import JOB, METRICS, NO, UNKNOWN, YES, Code, Condition, Judge, Line
+from shared.rules.match import ERROR, JOB, METRICS, NO, UNKNOWN, YES, Code, Condition, Judge, Line
 from shared.rules.paths import Gap, Getter, Path
 
 _WIDEST: Final = 256
@@ -254,12 +254,14 @@ _FAILS: Final = frozenset({NO, UNKNOWN})
 
 
 def judged(judges: Sequence[Judge], event: Event, facts: Facts) -> Code:
-    """All judgements together: YES, NO (also where one cannot be known), or the lookups that are waited for."""
+    """All judgements together: YES, NO (also where one cannot be known), the lookups that are waited for, or an error."""
     waits = 0
     for judge in judges:
         code = judge(event, facts)
         if code in _FAILS:
             return NO
+        if code == ERROR:
+            return ERROR
         if code != YES:
             waits |= code
     return waits or YES
@@ -283,6 +285,9 @@ def plan(rules: Rules, event: Event, facts: Facts = _NOTHING, *, only: frozenset
         if code == NO:
             continue
         checked = check(rule, event, facts)
+        if code == ERROR:
+            verdicts.append(Verdict(rule.name, rule.file, "error", checked))
+            continue
         if stopped:
             verdicts.append(Verdict(rule.name, rule.file, "stopped", checked, by=stopped))
             continue

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from shared import messages
 from shared.actions import Channel, discover
 from shared.events import TYPES
+from shared.rules.cel import LONGEST
 from shared.rules.config import GUARDS, Config, Pipeline
 from shared.rules.paths import FIXED, OPEN, Kind
 from shared.rules.policies import ELSEWHERE, PolicyFile
@@ -82,6 +83,11 @@ def of_rules() -> Json:
             },
             "event": _one_or_more({"$ref": "#/$defs/event"}),
             "match": {"$ref": "#/$defs/block", "description": "All lines hold. Left out: every event of the type."},
+            "when": {
+                "type": "string",
+                "maxLength": LONGEST,
+                "description": "An expression in CEL over `event`, for what the lines of `match` can't say.",
+            },
             "do": {"type": "array", "minItems": 1, "items": {"oneOf": steps}, "description": "One action a step."},
             "stop": {"type": "boolean", "default": False, "description": "Later rules do not see the event."},
             "enabled": {"type": "boolean", "default": True},

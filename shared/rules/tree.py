@@ -46,12 +46,15 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value with the place where it begins. `size`: how many values it holds, aliases written out."""
+    """A value with the place where it begins. `size`: how many values it holds, aliases written out; `style`: of a text, the quotes
+    around it, and "|" where it goes over several lines.
+    """
 
     value: Scalar | list["Node"] | dict[str, "Node"]
     at: Place
     keys: dict[str, Place] = field(default_factory=dict)
     size: int = 1
+    style: str = ""
 
     @property
     def items(self) -> dict[str, "Node"]:
@@ -154,7 +157,7 @@ class _Reader:
         if isinstance(event, ScalarEvent):
             if _HALF.search(event.value):
                 raise _RefusedError(place, "half of a character (\\ud800 to \\udfff): no file or message can hold it")
-            node = Node(_scalar(event.value) if event.implicit[0] else event.value, place)
+            node = Node(_scalar(event.value) if event.implicit[0] else event.value, place, style=_style(event))
         else:
             assert isinstance(event, MappingStartEvent | SequenceStartEvent)
             node = self._list(place, depth) if isinstance(event, SequenceStartEvent) else self._mapping(place, depth)
@@ -194,6 +197,11 @@ class _Reader:
                 continue
             found[key], keys[key] = value, at
         return Node(found, place, keys, size=1 + sum(node.size for node in found.values()))
+
+
+def _style(event: ScalarEvent) -> str:
+    several = event.start_mark.line != event.end_mark.line
+    return "|" if several else event.style or ""
 
 
 def _place(event: Event) -> Place:

@@ -369,7 +369,7 @@ def _near(loaded: "Loaded", record: EventRecord) -> Near | None:
         return None
     from shared.rules.explain import explain
 
-    told = explain(loaded.rules, record.event, record.facts or Facts())
+    told = explain(loaded.rules, record.event, record.facts or Facts(), changes=_NEAR)
     then = {verdict.rule for verdict in record.decision.verdicts} if record.decision else set()
     would = [Missed(one, would=True) for one in told if one.outcome == "matched" and one.rule not in then]
     missed = [Missed(one, would=False) for one in told if one.outcome == "missed"]
@@ -511,6 +511,7 @@ def _templates() -> "Environment":
         "indented": _indented,
         "told": _told,
         "number": formats.number,
+        "step": lambda by: f"{by:+.10g}",
         "duration": lambda seconds, words: formats.duration(seconds, words.language),
         "tell": lambda said, words: rollout_words.tell(said, words.language),
         "reading": lambda reading, words: rollout_words.reading(reading, words.language),
