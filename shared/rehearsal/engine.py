@@ -19,9 +19,10 @@ from shared.actions._text import name_of
 from shared.actions.arrived import Arrived, mark
 from shared.events import Event
 from shared.guards.ask import Ask, Collected, Ended, Go, Guarding, Held, Memory, Suppressed, Wait
-from shared.record import Facts, Intent
+from shared.record import SILENCES, Decision, EventRecord, Facts, Intent, Silence
 from shared.rules.load import Loaded
-from shared.rules.plan import Rules, plan
+from shared.rules.plan import plan
+from shared.rules.silences import resolved_by
 from shared.rules.steps import address_of
 
 ACTED: Final = {
@@ -70,6 +71,8 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     says: str = ""
     key: str = ""
     until: datetime | None = None
+    who: str = ""
+    """The one on call, where a schedule says who is told."""
 
     @property
     def acted(self) -> bool:
@@ -109,9 +112,11 @@ class Rehearsal:
         memory: Recalled | None = None,
         start: datetime = EPOCH,
         *,
-        rules: Rules | None = None,
+        keep: bool = False,
     ) -> None:
         self.loaded: Final = loaded
+        self.records: Final[dict[str, EventRecord]] = {}
+        """What arrived, where it is to be kept."""
         self.memory: Final = memory or Recalled()
         self.matched: Final[set[str]] = set()
         """Names of rules, parts by themselves, that have matched."""
@@ -119,7 +124,7 @@ class Rehearsal:
         """Parameters by what stands for them in outcomes."""
         self.open: int = 0
         """Absence rules that were still waiting when the rehearsal was over."""
-        self._rules: Final = rules or loaded.rules
+        self._keep: Final = keep
         self._due: Final[list[tuple[datetime, str]]] = []
         self._waiting: Final[dict[str, guards.Case]] = {}
         self._seen: Final[set[str]] = set()
@@ -189,26 +194,45 @@ class Rehearsal:
         for key, at in self.memory.run(guards.ended(event, now)):
             if key in self._waiting:
                 heappush(self._due, (at, key))
+        if self.memory.folders.get(SILENCES):
+            self._resolve(event)
         for intent in intents:
             self._ask(guards.Case(intent, event, facts, now, now))
 
+    def _resolve(self, event: Event) -> None:
+        """Ends the silences of a trouble that is over."""
+        now, kept = self.memory.now, self.memory.folders[SILENCES]
+        silences = [msgspec.json.decode(text, type=Silence) for text in kept.values()]
+        for one in resolved_by([one for one in silences if one.in_force(now)], event):
+            over = msgspec.structs.replace(one, expired=now, expired_by=f"resolved by event {event.record}")
+            kept[one.id] = msgspec.json.encode(over).decode()
+
     def _decided(self, event: Event, facts: Facts, record: str, now: datetime) -> tuple[Intent, ...]:
         """In the order of the service: what can be decided at once, then what needs a lookup."""
-        decision = plan(self._rules, event)
+        decision = plan(self.loaded.rules, event)
         intents = decision.intents
+        if self._keep:
+            self.records[record] = EventRecord(record, now, "decided", event, decision, facts)
         for verdict in decision.verdicts:
             if verdict.outcome == "matched":
                 self.matched.add(verdict.rule)
         if not decision.needs:
             return intents
         undecided = frozenset([one.rule for one in decision.verdicts if one.outcome == "undecided"])
-        second = plan(self._rules, event, facts, only=undecided)
+        second = plan(self.loaded.rules, event, facts, only=undecided)
         needs = " and ".join(second.needs)
+        if self._keep:
+            whole = Decision(
+                decision.config, decision.considered, decision.verdicts + second.verdicts, intents + second.intents
+            )
+            self.records[record] = msgspec.structs.replace(self.records[record], decision=whole)
         for verdict in second.verdicts:
             if verdict.outcome == "matched":
                 self.matched.add(verdict.rule)
             elif verdict.outcome == "undecided":
-                waits = f"needs the lookup of {needs}" if not verdict.by else f"waits for {verdict.by!r}, which may stop it"
+                waits = (
+                    f"needs the lookup of {needs}" if not verdict.by else f"waits for {verdict.by!r}, which may stop it"
+                )
                 self._outcomes.append(
                     Outcome(now, record, event.type, verdict.rule, "", "undecided", note=waits, guard=needs)
                 )
@@ -291,14 +315,17 @@ class Rehearsal:
         until: datetime | None = None,
     ) -> None:
         intent, terms = case.intent, case.intent.terms
-        target, receiver = "", ""
+        target, receiver, who = "", "", ""
         if terms is not None:
             target, receiver = terms.pipeline, terms.receiver
             if terms.schedule:
-                who = address_of(self.loaded.config, terms.schedule, intent.action, self.memory.now)
-                target = who[0] if who else ""
-                if who is None and outcome in _DONE:
-                    outcome, note = "refused", f"nobody who can be reached by {intent.action} is on call by {terms.schedule!r}"
+                found = address_of(self.loaded.config, terms.schedule, intent.action, self.memory.now)
+                target = who = found[0] if found else ""
+                if found is None and outcome in _DONE:
+                    outcome, note = (
+                        "refused",
+                        f"nobody who can be reached by {intent.action} is on call by {terms.schedule!r}",
+                    )
         told = Outcome(
             self.memory.now,
             intent.event,
@@ -314,6 +341,7 @@ class Rehearsal:
             self._digest(intent.params),
             intent.key,
             until,
+            who,
         )
         self._outcomes.append(told)
 

@@ -163,7 +163,7 @@ def _opened(event: Event, values: Mapping[str, Plain]) -> Event:
     return replace(event, tags=tags, properties=event.properties | _below("properties", values), data=data)
 
 
-def _part(part: str, said: dict[str, Plain], kind: str, number: str) -> Any:
+def _part(part: str, said: dict[str, Any], kind: str, number: str) -> Any:
     if part == "run":
         said = {"id": f"run-{number}"} | ({"status": "Completed"} if kind == "RunCompleted" else {}) | said
     return msgspec.convert(_required(part, said), _PARTS[part])
@@ -171,7 +171,11 @@ def _part(part: str, said: dict[str, Plain], kind: str, number: str) -> Any:
 
 def _required(part: str, said: dict[str, Any]) -> dict[str, Any]:
     """What a part cannot be without."""
-    needed = {"run": {"id": "run"}, "model": {"name": "model", "version": "1"}, "endpoint": {"name": "endpoint"}}
+    needed: dict[str, dict[str, Any]] = {
+        "run": {"id": "run"},
+        "model": {"name": "model", "version": "1"},
+        "endpoint": {"name": "endpoint"},
+    }
     if part == "blob":
         where = f"{said.get('container') or 'container'}/{said.get('name') or 'blob'}"
         said = {"url": f"https://test.blob.core.windows.net/{where}"} | said

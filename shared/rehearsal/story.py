@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -84,10 +84,11 @@ class Happens:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Of the event with this id, or of the last one."""
+    """What the last message told of, or the event with this id. `mute`: until it is resolved."""
 
     by: str
     of: str = ""
+    mute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +302,9 @@ class _File:
         move = self._move(kind, node, _EXPECTS)
         both = [name for name in _EXPECTS if name in node.items]
         if len(both) > 1:
-            self._report.say(node.keys[both[1]], "'expect' says all that happens, 'expect_at_least' some of it: one of them")
+            self._report.say(
+                node.keys[both[1]], "'expect' says all that happens, 'expect_at_least' some of it: one of them"
+            )
         expect = self._expect(node.items[both[0]]) if both else ()
         shown = node.items[kind].value
         words = f"{kind} {shown}" if isinstance(shown, str | int | float) else kind
@@ -368,12 +371,13 @@ class _File:
     def _acknowledge(self, node: Node) -> Acknowledged | None:
         if not self._report.mapping(node, "who, as in {by: sato}"):
             return None
-        self._keys(node, ("by", "of"))
+        self._keys(node, ("by", "of", "mute"))
         by = self._report.text(node.items["by"], "a name") if "by" in node.items else None
         if "by" not in node.items:
             self._report.say(node.at, "'by' is missing: who acknowledges it")
         of = self._report.text(node.items["of"], "the id of an event") if "of" in node.items else ""
-        return Acknowledged(by, of or "") if by else None
+        mute = self._report.truth(node.items.get("mute"), "mute", default=False)
+        return Acknowledged(by, of or "", mute) if by else None
 
     def _silence(self, node: Node) -> Silenced | None:
         report = self._report
@@ -392,7 +396,10 @@ class _File:
         text = length.value
         found = seconds(text) if isinstance(text, str) else None
         if not found or timedelta(seconds=found) > LONGEST:
-            report.say(length.at, f"for: {text!r} is no length of a silence: expected one such as '4h', at most {LONGEST.days}d")
+            report.say(
+                length.at,
+                f"for: {text!r} is no length of a silence: expected one such as '4h', at most {LONGEST.days}d",
+            )
             return None
         owner, reason = (str(node.items[key].value) if key in node.items else "test" for key in ("owner", "reason"))
         return None if wrong else Silenced(matchers, found, owner, reason)
@@ -423,7 +430,9 @@ class _File:
         outcomes = [one for one in _OUTCOMES if one in items]
         for several in (verbs, outcomes):
             if len(several) > 1:
-                report.say(node.keys[several[1]], f"{' and '.join(map(repr, several))} in one line: write a line for each")
+                report.say(
+                    node.keys[several[1]], f"{' and '.join(map(repr, several))} in one line: write a line for each"
+                )
         if not verbs and outcomes != ["undecided"]:
             report.say(node.at, f"what the rule does is missing: one of {', '.join(_VERBS)}")
         verb = verbs[0] if verbs else ""
@@ -486,5 +495,3 @@ def _joined(file: str, name: str) -> str | None:
         elif part not in {"", "."}:
             parts.append(part)
     return "/".join(parts)
-
-
