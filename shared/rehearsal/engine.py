@@ -76,10 +76,15 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
     @property
     def acted(self) -> bool:
-        return self.outcome in _DONE
+        return is_done(self.outcome)
 
 
 _DONE: Final = frozenset({*ACTED.values(), "done"})
+
+
+def is_done(outcome: str) -> bool:
+    """Whether it is a word for what has had its effect."""
+    return outcome in _DONE
 
 
 def written(rule: str) -> str:
