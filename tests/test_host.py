@@ -16,6 +16,8 @@ from msgspec.structs import replace as changed
 from local.host import Host, listening
 from local.serve import _alone, serve
 from shared import book
+from shared.archive import read_line
+from shared.cli import main as cli
 from shared.settings import INTAKE_QUEUE, ROLLOUT_QUEUE
 from shared.world import Search
 from tests.fleet import CANARY, Fate, Fleet
@@ -250,6 +252,54 @@ async def test_work_that_outlasts_the_patience_is_left_for_the_next_start(config
     assert found is not None
     assert found.status == "decided"
     assert await second.stop() == 0
+
+
+async def test_an_edit_is_in_force_without_a_restart_and_a_broken_one_changes_nothing(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("local.host.WATCH", 0.0)
+    heard, edits = [], asyncio.Event()
+
+    async def hear(old, new):
+        heard.append((old.version, new.version, new.rejected_files, new.kept))
+        edits.set()
+
+    host = Host(config, tmp_path / "state.db", {}, on_change=hear)
+    rules, wanted = config / "rules" / "team.yaml", RULES.replace("Nothing.Ever", "RunCompleted")
+
+    async def edited(text):
+        edits.clear()
+        rules.write_text(text)
+        await asyncio.wait_for(edits.wait(), 10)
+
+    async with listening(host) as port, aiohttp.ClientSession() as http:
+        served = Served(host, f"http://127.0.0.1:{port}", http)
+        before = (await served.get("/api/health"))["config_version"]
+        await served.post([run_event("e1")])
+        await served.records()
+        await edited(wanted)
+        await served.post([run_event("e2")])
+        await served.records()
+        after = (await served.get("/api/config"))["version"]
+        await edited(wanted.replace("RunCompleted", "RunComplete"))
+        health = await served.get("/api/health")
+        decided = {name: (await served.get(f"/api/events/{name}"))["decision"] for name in ("e1", "e2")}
+        with pytest.MonkeyPatch.context() as patch:
+            out = io.StringIO()
+            patch.setattr("sys.stdout", out)
+            assert await asyncio.to_thread(cli, ["events", "export", "--url", served.base, "--since", "1h"]) == 0
+    await host.stop()
+    assert heard == [(before, after, (), ()), (after, after, ("rules/team.yaml",), ("rules/team.yaml",))]
+    assert (health["status"], health["rules"], health["kept_files"]) == ("amber", 1, ["rules/team.yaml"])
+    assert (decided["e1"]["config"], len(decided["e1"]["verdicts"])) == (before, 0)
+    assert (decided["e2"]["config"], len(decided["e2"]["verdicts"])) == (after, 1)
+    lines = [read_line(line) for line in out.getvalue().splitlines()]
+    assert [(one.event.id, one.config) for one in lines if one.event.type == "RunCompleted"] == [
+        ("e1", before),
+        ("e2", after),
+    ]
+    again = Host(config, tmp_path / "state.db", {})
+    assert await again.service.refresh()
+    assert (again.service.loaded.version, again.service.loaded.kept) == (after, ("rules/team.yaml",))
+    await again.stop()
 
 
 class FastClock(VirtualClock):

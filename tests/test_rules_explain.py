@@ -141,6 +141,23 @@ def test_the_smallest_change_is_said_in_words(match, said):
     assert in_words(nearest_change(loaded.rules.rules[0], EVENT, Facts(metrics={"auc": 0.93}))) == said
 
 
+def test_what_when_asks_for_cannot_be_suggested():
+    rules = """\
+rules:
+  - {name: both, event: RunCompleted, match: {workspace: dev}, when: event.run.id == "x", do: [{notify: fraud-team}]}
+  - {name: one, event: RunCompleted, when: event.run.id == "x", do: [{notify: fraud-team}]}
+  - {name: holds, event: RunCompleted, match: {workspace: dev}, when: event.run.id == "r", do: [{notify: fraud-team}]}
+"""
+    loaded = load_texts({"switchyard.yaml": MAIN, "rules/a.yaml": rules})
+    assert loaded.problems == ()
+    said = {one.rule: in_words(one.change) for one in explain(loaded.rules, EVENT) if one.change}
+    assert said == {
+        "both": "needs at least workspace 'dev' (is 'prod'); for the rest no change can be suggested",
+        "one": "no change can be suggested",
+        "holds": "would match with workspace 'dev' (is 'prod')",
+    }
+
+
 def test_only_what_was_missed_has_a_change_and_no_more_than_were_asked_for():
     found = explain(LOADED.rules, EVENT, Facts(metrics={"auc": 0.93}), changes=1)
     assert [one.rule for one in found if one.change] == ["near-miss"]

@@ -1,10 +1,8 @@
 """The smallest change that would have matched."""
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations, product
-from typing import cast
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -15,7 +13,7 @@ from shared.events import Blob, Drift, Endpoint, Event, Model, Run
 from shared.record import Checked, Facts, Job
 from shared.rules.change import NECESSARY, Change, apply, put
 from shared.rules.load import load_texts
-from shared.rules.match import NO, UNKNOWN, YES, Judge, Line
+from shared.rules.match import NO, UNKNOWN, YES, When
 from shared.rules.near import nearest_change
 from shared.rules.plan import Rule, judged
 
@@ -247,36 +245,23 @@ def test_a_change_tells_how_far_it_is():
     assert unknown == Change("metrics.auc", "value", None, 1, unknown="HTTP 404")
 
 
-@dataclass(frozen=True)
-class Opaque:
-    """A condition of another kind, as `when` is: it judges, and nobody can look into it."""
-
-    judge: Judge
-    text: str = "when"
-    line: int = 1
-    column: int = 1
-    file: str = "rules/r.yaml"
-
-    def check(self, event, facts):
-        return Checked("when", "", present=True, held=self.judge(event, facts) == YES)
-
-
-def with_opaque(match, judge):
+def with_when(match, judge):
     one = rule(match)
-    return Rule(one.name, one.file, 1, 1, one.events, (*one.conditions, cast("Line", Opaque(judge))), one.steps)
+    when = When("w", 1, 1, judge, lambda event, facts: Checked("when", "w", held=judge(event, facts) == YES), one.file)
+    return Rule(one.name, one.file, 1, 1, one.events, (*one.conditions, when), one.steps)
 
 
 def test_a_condition_that_cannot_be_looked_into_makes_a_change_necessary_not_enough():
-    found = nearest_change(with_opaque("{workspace: dev}", lambda *_: UNKNOWN), EVENT, FACTS)
+    found = nearest_change(with_when("{workspace: dev}", lambda *_: UNKNOWN), EVENT, FACTS)
     assert (found.outcome, [one.after for one in found.changes]) == ("necessary", ["dev"])
-    found = nearest_change(with_opaque("{workspace: prod}", lambda *_: NO), EVENT, FACTS)
+    found = nearest_change(with_when("{workspace: prod}", lambda *_: NO), EVENT, FACTS)
     assert (found.outcome, found.changes) == ("necessary", ())
-    found = nearest_change(with_opaque("{workspace: dev}", lambda *_: YES), EVENT, FACTS)
+    found = nearest_change(with_when("{workspace: dev}", lambda *_: YES), EVENT, FACTS)
     assert found.outcome == "enough"
 
 
 def test_of_changes_of_one_size_one_that_a_condition_without_insight_allows_goes_first():
-    one = with_opaque(
+    one = with_when(
         "{any: [{tags.team: a}, {tags.team: b}]}", lambda event, _: YES if event.tags["team"] == "b" else NO
     )
     found = nearest_change(one, EVENT, FACTS)
@@ -419,7 +404,7 @@ ORDERED = st.one_of(
 COMPARED = ORDERED | NUMBERS.map(lambda value: f"= {value}")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(COMPARED, min_size=1, max_size=3), ORDERED, NUMBERS)
 @example(["> 0.9"], "0.1..0.2", 0.9)
 def test_no_number_that_matches_is_nearer(wanted, unwanted, value):
@@ -455,7 +440,7 @@ SIGNS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from(SIGNS), min_size=1, max_size=8).map("".join))
 def test_any_expression_gets_a_text_that_fits_or_a_description(pattern):
     text = pattern.replace("'", "''")

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from shared.events import Event, Model, Run
 from shared.record import Facts, Job
+from shared.rules import match as matching
 from shared.rules.load import load_texts
 from shared.rules.match import NO, UNKNOWN, YES
-from shared.rules.plan import Rules, plan
+from shared.rules.paths import Path, find
+from shared.rules.plan import Rule, Rules, Step, plan
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 MAIN = "receivers: {a: {email: a@contoso.com, sms: '+818012345678'}}"
@@ -123,6 +125,32 @@ def test_the_index_finds_few_candidates_among_many_rules():
     assert len(in_force.candidates(event(tags={"team": "t7"}))) == 10
     assert in_force.candidates(event(tags={"team": ["t7"]})) == []
     assert in_force.candidates(event(workspace=None, tags={"team": "t7"})) == []
+
+
+def test_no_more_rules_are_judged_among_many_than_among_few():
+    """However fast the machine: of rules that name a type and a workspace, a tag, or both."""
+    named = ({"workspace": "w{n}"}, {"tags.team": "t{n}"}, {"workspace": "w{n}", "tags.team": "t{n}"})
+    seen = []
+    for count in (100, 10_000):
+        in_force = Rules(
+            Rule(
+                f"r-{n}",
+                "a.yaml",
+                n,
+                1,
+                ("RunCompleted",),
+                tuple(
+                    matching.line(path, matching.test_of(value.format(n=n // 3), path), (n, 1), "a.yaml")
+                    for name, value in [*named[n % 3].items(), ("metrics.auc", "> 0.5")]
+                    if isinstance(path := find(name), Path)
+                ),
+                (Step("email", {}),),
+            )
+            for n in range(count)
+        )
+        seen.append(len(in_force.candidates(event(workspace="w7", tags={"team": "t7"}))))
+        assert len(plan(in_force, event(workspace="w7", tags={"team": "t7"}), Facts(metrics={"auc": 1})).verdicts) == 3
+    assert seen == [3, 3]
 
 
 TEXTS = st.sampled_from(["x", "y", "prod", "0.9"])

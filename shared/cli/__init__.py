@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     _explain(commands.add_parser("explain", help="say which rules an event matches, and why the others do not"))
     _test(commands.add_parser("test", help="play the rule tests of a configuration folder"))
     _impact(commands.add_parser("impact", help="say what an edit of the rules would have changed over recorded events"))
+    _filters(commands.add_parser("filters", help="print the Event Grid subscriptions that the rules need, and no more"))
     _send(commands.add_parser("send", help="publish events"))
     _events(commands.add_parser("events", help="look at the events of a running service, and replay them"))
     _rollouts(commands.add_parser("rollouts", help="look at the rollouts of a running service, and decide about them"))
@@ -98,6 +99,19 @@ def _impact(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", action="store_true", help="print Markdown, for a comment on a pull request")
     parser.add_argument("--progress", action="store_true", help="show how far it is, also where that is no terminal")
     _json(parser)
+
+
+def _filters(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="filters")
+    _config(parser)
+    parser.add_argument("--topic", metavar="NAME", help="only of this workspace or publisher")
+    parser.add_argument(
+        "--one", action="store_true", help="one subscription a topic: fewer to keep, and more events that no rule wants"
+    )
+    parser.add_argument("--cloudevents", action="store_true", help="for delivery in the CloudEvents 1.0 schema")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--format", choices=("bicep", "json"), default="bicep", help="(bicep)")
+    _json(form)
 
 
 def _send(parser: argparse.ArgumentParser) -> None:
@@ -241,7 +255,7 @@ def _config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _json(parser: argparse.ArgumentParser) -> None:
+def _json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on standard output and nothing else")
 
 

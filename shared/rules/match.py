@@ -38,7 +38,8 @@ type Wants = Literal["any", "number", "text", "truth"]
 class Test:
     """One value's test. `texts`: the exact texts, one of which is asked for and nothing else; empty where it is not so.
 
-    What it turns on: `named` values, numbers at the `edges` of what holds, and `patterns`.
+    What it turns on: `named` values, numbers at the `edges` of what holds, and `patterns`. `choices`: of a list of values, the
+    test of each.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Test:
     named: tuple[object, ...] = ()
     edges: tuple[float, ...] = ()
     patterns: tuple[str, ...] = ()
+    choices: tuple["Test", ...] = ()
 
 
 class OperatorError(Exception):
@@ -125,6 +127,7 @@ def either(tests: Sequence[Test]) -> Test:
         named=tuple(value for test in tests for value in test.named),
         edges=tuple(edge for test in tests for edge in test.edges),
         patterns=tuple(pattern for test in tests for pattern in test.patterns),
+        choices=tuple(tests),
     )
 
 

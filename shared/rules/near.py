@@ -12,14 +12,14 @@ settled first, each way in turn, and then each field by itself takes the nearest
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 from msgspec import Struct
 
 from shared.events import Event
 from shared.record import Facts
 from shared.rules.change import FILLER, NECESSARY, NEEDED, Change, apply, put
-from shared.rules.match import YES, Block, Condition, Line
+from shared.rules.match import YES, Block, Condition, Line, When
 from shared.rules.paths import Gap, Path, find
 from shared.rules.plan import Rule, judged
 from shared.rules.values import Asked, Choice, choose
@@ -88,8 +88,10 @@ def _needs(condition: Condition, *, wanted: bool) -> list[_Need]:
             return [_none_of(condition.blocks[0])]
         case Block():
             return list(_every(condition.blocks[0], wanted=True))
-        case _:
+        case When():
             return []
+        case _:
+            assert_never(condition)
 
 
 def _every(block: Sequence[Condition], *, wanted: bool) -> tuple[_Need, ...]:

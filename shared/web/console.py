@@ -310,7 +310,7 @@ class Line:
 
     @property
     def form(self) -> str:
-        if self.checked.path in {"any", "not"}:
+        if self.checked.path in {"any", "not", "when"}:
             return "line.block"
         return "line.is" if self.checked.present else "line.unknown" if self.checked.note else "line.missing"
 
@@ -324,8 +324,9 @@ class Chapter:
 
     @property
     def lines(self) -> list[Line]:
-        """Nothing has failed in a rule that matched or may yet: what does not hold is not known."""
-        return [Line(checked, "held" if checked.held else "waits") for checked in self.verdict.checked]
+        """Nothing has failed in a rule that matched or may yet (what does not hold is not known), but where its `when` went wrong."""
+        other: Literal["failed", "waits"] = "failed" if self.verdict.outcome == "error" else "waits"
+        return [Line(checked, "held" if checked.held else other) for checked in self.verdict.checked]
 
     @property
     def sentence(self) -> str:

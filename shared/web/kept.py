@@ -1,6 +1,7 @@
 """What is kept beside the records: the versions of the configuration, and the archive of events."""
 
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,6 +11,8 @@ from starlette.routing import Route
 from shared import archive
 from shared.web import api, asked
 from shared.web.desk import Desk
+
+_PIECE: Final = 1 << 16
 
 
 def routes(desk: Callable[[], Desk]) -> list[Route]:
@@ -41,8 +44,11 @@ def routes(desk: Callable[[], Desk]) -> list[Route]:
 
 
 async def _encoded(first: str | None, lines: AsyncIterator[str]) -> AsyncIterator[bytes]:
-    if first is None:
-        return
-    yield f"{first}\n".encode()
+    """In pieces that are worth sending."""
+    piece = bytearray() if first is None else bytearray(f"{first}\n".encode())
     async for text in lines:
-        yield f"{text}\n".encode()
+        piece += f"{text}\n".encode()
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)

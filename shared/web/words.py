@@ -98,6 +98,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "rule.matched": ("Rule {rule} matched.", "ルール {rule} が一致しました。"),
     "rule.undecided": ("Rule {rule} waits for a lookup.", "ルール {rule} は照会を待っています。"),
+    "rule.error": (
+        "The expression of rule {rule} went wrong, so it did not match.",
+        "ルール {rule} の式がエラーになったため、一致しませんでした。",
+    ),
     "rule.behind": (
         "Rule {rule} waits for {by}, which may stop it.",
         "ルール {rule} は、先に評価される {by} の結果を待っています。",
