@@ -12,9 +12,8 @@ from shared.events import AZURE_ML, OWN, Blob, Drift, Endpoint, Event, Model, Ru
 from shared.record import Facts, Job, WorkspaceRef
 from shared.rules import paths
 from shared.rules.config import Config
-from shared.rules.match import OperatorError, test_of
 from shared.rules.report import Report
-from shared.rules.tree import Node, Plain
+from shared.rules.tree import Node, Plain, nearest
 
 _PARTS: Final[Mapping[str, type[Any]]] = {
     "run": Run,
@@ -98,11 +97,8 @@ def _value(path: paths.Path, node: Node, report: Report) -> Plain:
             return value
         report.say(node.at, f"{path.name}: expected true or false, found {node.kind} {value!r}")
         return None
-    if path.words:
-        try:
-            test_of(value, path)
-        except OperatorError as error:
-            report.say(node.at, str(error))
+    if path.words and value not in path.words:
+        report.say(node.at, f"{path.name}: unknown value {value!r}{nearest(str(value), path.words)}")
     if path.name.startswith(("tags.", "properties.", "data.")):
         return value
     return str(value).lower() if isinstance(value, bool) else str(value)

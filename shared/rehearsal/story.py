@@ -182,6 +182,7 @@ class _File:
         self._report = report
         self._zone = loaded.config.defaults.time_zone
         self._rules = {_written(rule.name) for rule in loaded.rules.rules}
+        self._timed = False
         self._defaults: dict[str, tuple[Node, Place]] = {}
 
     def stories(self, node: Node) -> list[Story]:
@@ -197,6 +198,7 @@ class _File:
             inner = items["defaults"]
             self._defaults = {name: (value, inner.keys[name]) for name, value in inner.items.items()}
             read_fields(self._defaults, report)
+        self._timed = "now" in items
         now = self._now(items["now"]) if "now" in items else None
         if "tests" not in items:
             report.say(node.at, "'tests' is missing: a list of tests, each with a name and steps")
@@ -241,7 +243,7 @@ class _File:
             report.say(node.at, "'name' is missing: what the test shows, in words")
         if "now" in node.items:
             now = self._now(node.items["now"])
-        elif now is None:
+        elif not self._timed:
             report.say(node.at, "'now' is missing, here or at the top of the file: when the story begins")
         given = self._given(node.items["given"]) if "given" in node.items else ()
         if "steps" not in node.items:
@@ -292,7 +294,9 @@ class _File:
             return None
         wrong = next((key for key in node.keys if key not in _EXPECTS), "")
         at = node.keys.get(wrong, node.at)
-        self._report.say(at, f"a step is one of {', '.join(kinds)}{f', found {wrong!r}' if wrong else ''}")
+        self._report.say(
+            at, f"unknown step {wrong!r}{nearest(wrong, kinds)}" if wrong else f"a step is one of {', '.join(kinds)}"
+        )
         return None
 
     def _step(self, node: Node) -> Step | None:
