@@ -14,7 +14,12 @@ _SHOWN: Final = 3
 _MOST: Final = 60
 """Examples in all: a comment on a pull request has a limit, and so have people."""
 
+_ROWS: Final = 100
+"""Rows of a table in a comment."""
+
+_DONE: Final = ("added", "removed", "changed")
 _MARKS: Final = {"added": "+", "removed": "-", "changed": "~", "held": "·"}
+_ALL: Final = "all: "
 _HEAD: Final = ("", "was", "would be", "added", "removed", "changed", "held back")
 
 
@@ -107,9 +112,12 @@ def as_markdown(impact: Impact) -> str:
     if impact.flags:
         rows += ["", "**Look at these first**", "", *(f"- ⚠️ {_escaped(flag.said)}" for flag in impact.flags)]
     if impact.totals:
-        head, *lines = [_HEAD, *_lines(impact)]
-        rows += ["", f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
-        rows += [f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines]
+        lines = list(_lines(impact))
+        sums = [line for line in lines if line[0].startswith(_ALL)]
+        lines = lines[: len(lines) - len(sums)]
+        more = [(f"and {len(lines) - _ROWS:,} more", *("" for _ in _HEAD[1:]))] if len(lines) > _ROWS else []
+        rows += ["", f"| {' | '.join(_HEAD)} |", f"|---|{'---:|' * (len(_HEAD) - 1)}"]
+        rows += [f"| {' | '.join(map(_escaped, line))} |" for line in [*lines[:_ROWS], *more, *sums]]
     folded = [(title, examples) for title, examples in _examples(impact) if examples]
     if folded:
         rows += ["", "<details><summary>Examples</summary>"]
@@ -141,7 +149,7 @@ def _lines(impact: Impact) -> Iterator[tuple[str, ...]]:
         yield _cells(f"{one.rule}: {_doing(one.verb, one.target)}", one)
     for one in impact.sums:
         if one.verb:
-            yield _cells(f"all: {one.verb}", one)
+            yield _cells(f"{_ALL}{one.verb}", one)
 
 
 def _cells(name: str, one: Total) -> tuple[str, ...]:
@@ -171,8 +179,11 @@ def _examples(impact: Impact) -> Iterator[tuple[str, list[str]]]:
         groups.setdefault((one.row.rule, one.row.verb, one.row.target), []).append(one)
     left = _MOST
     for (rule, verb, target), found in sorted(groups.items()):
-        shown = [one for kind in _MARKS for one in [each for each in found if each.kind == kind][:_SHOWN]][:left]
+        done = [one for kind in _DONE for one in [each for each in found if each.kind == kind][:_SHOWN]]
+        shown = (done or found[:1])[:left]
         left -= len(shown)
+        if not shown:
+            return
         more = len(found) - len(shown)
         tail = [f"and {more:,} more"] if more else []
         yield f"{rule}: {_doing(verb, target)}", [*(_example(one, impact.says) for one in shown), *tail]

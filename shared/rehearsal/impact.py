@@ -98,6 +98,8 @@ class Replay:
         rows: list[Row] = []
         bad = []
         for n, line in enumerate(lines):
+            if not line.strip():
+                continue
             try:
                 one = read_line(line)
             except (PermanentError, UnicodeError) as error:
