@@ -132,3 +132,21 @@ def test_markdown_is_a_comment(edit, capsys):
     text = capsys.readouterr().out
     assert "|  | was | would be | added | removed | changed | held back |" in text
     assert "<details><summary>Examples</summary>" in text
+
+
+def test_a_broken_file_stays_as_it_was_and_is_named_first(edit, tmp_path, capsys):
+    shutil.copytree(edit / "before", tmp_path / "after")
+    (tmp_path / "after/rules/team-00.yaml").write_text("rules: [")
+    arguments = [
+        "--from",
+        str(edit / "before"),
+        "--to",
+        str(tmp_path / "after"),
+        "--events",
+        str(edit / "events.jsonl"),
+    ]
+    assert main(["impact", *arguments]) == 0
+    seen = capsys.readouterr()
+    assert "Look at these first:\n  ! rules/team-00.yaml:1:" in seen.out
+    assert "added" not in seen.out
+    assert "rules/team-00.yaml left as before for mistakes" in seen.err

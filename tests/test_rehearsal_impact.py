@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -71,7 +72,7 @@ KINDS = ("good", "failed", "child", "ended", "drift", "registered", "deployed", 
 
 
 def happened(kind, n, at):
-    event = {
+    event: dict[str, tuple[str, dict[str, Any], Facts | None]] = {
         "good": ("RunCompleted", {"run": Run(f"r{n}", is_child=False)}, Facts(metrics={"auc": 0.7 + 0.1 * (n % 4)})),
         "failed": ("RunStatusChanged", {"run": Run(f"r{n}", status="Failed", is_child=False)}, None),
         "child": ("RunStatusChanged", {"run": Run(f"c{n}", status="Failed", is_child=True, parent="p")}, None),
@@ -176,6 +177,13 @@ def test_the_last_rule_of_a_receiver_is_missed():
     ]
 
 
+def test_a_receiver_that_hears_nothing_any_more_is_missed_too():
+    assert flags(load(good=0, failed=3), load(good=0, failed=4, late=1), *["failed"] * 6) == [
+        "receiver fraud: nothing instead of 6 messages",
+        "receiver oncall: nothing instead of 6 messages",
+    ]
+
+
 def test_three_times_as_much_is_said():
     once, always = load(failed=0), load(failed=3)
     assert flags(once, always, *["failed"] * 9) == [
@@ -210,7 +218,7 @@ def test_what_was_not_looked_up_then_cannot_be_decided_now():
             {"good": 0},
             {"good": 2},
             ["deployed"] * 61 + ["failed", "good", "good"],
-            "sent → suppressed (not within office",
+            "sent → suppressed (calendar)",
         ),
     ],
 )

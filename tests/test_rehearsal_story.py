@@ -30,7 +30,9 @@ def test_each_mistake_is_said_with_its_place_and_what_was_expected(path):
     beside = {name: text for name, text in FILES.items() if name.endswith(".json")}
     stories, problems = read_stories(beside | {"tests/wrong.yaml": text}, LOADED)
     assert stories == []
-    assert [str(one) for one in problems] == [f"tests/wrong.yaml:{EXPECT.match(text)[1]}"]
+    expected = EXPECT.match(text)
+    assert expected is not None
+    assert [str(one) for one in problems] == [f"tests/wrong.yaml:{expected[1]}"]
 
 
 def test_a_file_with_a_mistake_is_left_out_alone():

@@ -41,19 +41,19 @@ class Chunk:
 
 def run(arguments: Namespace) -> int:
     folders: tuple[Path, Path] = (arguments.from_, arguments.to_)
-    texts = tuple(_texts(folder) for folder in folders)
-    loaded = (load_texts(texts[0]), load_texts(texts[1]))
+    texts = (_texts(folders[0]), _texts(folders[1]))
+    old = load_texts(texts[0])
+    loaded = (old, load_texts(texts[1], old.good))  # as in the service: a broken file stays as it was
     for folder, one in zip(folders, loaded, strict=True):
         if one.problems:
-            said = (
-                f"{', '.join(one.rejected_files)} left out for their mistakes: `switchyard check {folder}` names them"
-            )
+            fate = "left out" if one is old else "left as before"
+            said = f"{', '.join(one.rejected_files)} {fate} for mistakes: `switchyard check {folder}` names them"
             print(f"switchyard: {folder}: {said}", file=sys.stderr)
     files = _files(arguments.events)
     bad: list[str] = []
     comparison = Comparison()
     with _progress(files, asked=arguments.progress) as advance:
-        sides = _replayed(_chunks(files), (texts[0], texts[1]), loaded, comparison, bad, advance)
+        sides = _replayed(_chunks(files), ((texts[0], {}), (texts[1], old.good)), loaded, comparison, bad, advance)
     for line in bad[:_NAMED]:
         print(f"switchyard: {printable(line)}", file=sys.stderr)
     if len(bad) > _NAMED:
@@ -122,6 +122,11 @@ def _cut(name: str, lines: "Iterator[bytes] | BinaryIO | gzip.GzipFile", where: 
 # Rehearsing
 
 
+type _Files = Mapping[str, str]
+type _Texts = tuple[tuple[_Files, _Files], tuple[_Files, _Files]]
+"""Of each configuration, and what was in force before it."""
+
+
 class _Both(Protocol):
     """Two configurations, each taking what it is given in turn."""
 
@@ -151,10 +156,12 @@ class _Here:
 class _There:
     """In two processes, a few pieces ahead of each other."""
 
-    def __init__(self, texts: tuple[Mapping[str, str], Mapping[str, str]], stack: ExitStack) -> None:
+    def __init__(self, texts: _Texts, stack: ExitStack) -> None:
         context = get_context("spawn")
         self._sides = tuple(
-            stack.enter_context(ProcessPoolExecutor(1, context, initializer=_begin, initargs=(dict(one),)))
+            stack.enter_context(
+                ProcessPoolExecutor(1, context, initializer=_begin, initargs=(dict(one[0]), dict(one[1])))
+            )
             for one in texts
         )
         self._waits: deque[tuple[Future[Part], Future[Part]]] = deque()
@@ -178,8 +185,8 @@ _mine: list[Replay] = []
 """Of a process that was started to rehearse one configuration."""
 
 
-def _begin(texts: dict[str, str]) -> None:
-    _mine.append(Replay(load_texts(texts)))
+def _begin(texts: dict[str, str], last_good: dict[str, str]) -> None:
+    _mine.append(Replay(load_texts(texts, last_good)))
 
 
 def _take(lines: list[bytes]) -> Part:
@@ -192,7 +199,7 @@ def _close() -> tuple[Part, Side]:
 
 def _replayed(  # noqa: PLR0917 (the parts of one run)
     chunks: Iterator[Chunk],
-    texts: tuple[Mapping[str, str], Mapping[str, str]],
+    texts: _Texts,
     loaded: tuple[Loaded, Loaded],
     comparison: Comparison,
     bad: list[str],

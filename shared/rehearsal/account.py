@@ -19,6 +19,10 @@ _ROWS: Final = 100
 
 _DONE: Final = ("added", "removed", "changed")
 _MARKS: Final = {"added": "+", "removed": "-", "changed": "~", "held": "·"}
+_ASSUMED: Final = (
+    "Rehearsed as if nobody had silenced or acknowledged anything, and every run that we start took an hour, unless its end is "
+    "among the events."
+)
 _ALL: Final = "all: "
 _HEAD: Final = ("", "was", "would be", "added", "removed", "changed", "held back")
 
@@ -100,7 +104,7 @@ def as_text(impact: Impact) -> str:
         rows += ["", *_aligned([_HEAD, *_lines(impact)])]
     for title, examples in _examples(impact):
         rows += ["", title, *(f"  {example}" for example in examples)]
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, "", _ASSUMED]) + "\n"
 
 
 def as_markdown(impact: Impact) -> str:
@@ -118,13 +122,13 @@ def as_markdown(impact: Impact) -> str:
         more = [(f"and {len(lines) - _ROWS:,} more", *("" for _ in _HEAD[1:]))] if len(lines) > _ROWS else []
         rows += ["", f"| {' | '.join(_HEAD)} |", f"|---|{'---:|' * (len(_HEAD) - 1)}"]
         rows += [f"| {' | '.join(map(_escaped, line))} |" for line in [*lines[:_ROWS], *more, *sums]]
-    folded = [(title, examples) for title, examples in _examples(impact) if examples]
-    if folded:
-        rows += ["", "<details><summary>Examples</summary>"]
-        for title, examples in folded:
-            rows += ["", f"**{_escaped(title)}**", "", *(f"- {_escaped(example)}" for example in examples)]
-        rows += ["", "</details>"]
-    return "\n".join(rows) + "\n"
+    examples = list(_examples(impact))
+    if examples:
+        rows += ["", "<details><summary>Examples</summary>", "", "```diff"]
+        for title, shown in examples:
+            rows += [f"# {_fenced(title)}", *(_fenced(example) for example in shown)]
+        rows += ["```", "", "</details>"]
+    return "\n".join([*rows, "", f"<sub>{_ASSUMED}</sub>"]) + "\n"
 
 
 def _about(impact: Impact) -> str:
@@ -218,7 +222,8 @@ def _otherwise(one: Difference, says: Mapping[str, Mapping[str, object]]) -> str
 def _fate(row: Row | None) -> str:
     if row is None:
         return "nothing"
-    return f"{row.outcome} ({row.note or row.guard})" if not row.done and (row.note or row.guard) else row.outcome
+    why = row.guard or row.note
+    return f"{row.outcome} ({why})" if why and not row.done else row.outcome
 
 
 def _parameters(before: Row, after: Row, says: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -250,8 +255,17 @@ def _joined(digests: Iterable[str], says: Mapping[str, Mapping[str, object]]) ->
     return found
 
 
+def _fenced(text: str) -> str:
+    """Within a block of code, which it must not end."""
+    return _line(text).replace("```", "'''")
+
+
+def _line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def _escaped(text: str) -> str:
     """What others wrote, in Markdown: shown, not obeyed. `@` would call somebody."""
     for mark in "\\`*_[]<>|#":
         text = text.replace(mark, f"\\{mark}")
-    return text.replace("@", "@\u200b")
+    return _line(text).replace("@", "@\u200b")

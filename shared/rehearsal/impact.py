@@ -293,7 +293,7 @@ class Total(Struct, frozen=True, omit_defaults=True):
 class Flag(Struct, frozen=True, omit_defaults=True):
     """To be looked at first."""
 
-    kind: Literal["lost", "multiplied", "starts", "starts no more", "undecided", "refused file"]
+    kind: Literal["lost", "silent", "multiplied", "starts", "starts no more", "undecided", "refused file"]
     about: str
     said: str
 
@@ -406,7 +406,8 @@ def _received(totals: Iterable[Total], loaded: tuple[Loaded, Loaded]) -> Iterato
         if one.verb == "notify":
             got[one.target][0] += one.before
             got[one.target][1] += one.after
-    for name in sorted(told[0] - told[1]):
+    lost = told[0] - told[1]
+    for name in sorted(lost):
         n = got[name][0]
         yield Flag(
             "lost",
@@ -414,6 +415,8 @@ def _received(totals: Iterable[Total], loaded: tuple[Loaded, Loaded]) -> Iterato
             f"receiver {name}: no rule tells it anything any more; it got {_messages(n)} about these events",
         )
     for name, (before, after) in sorted(got.items()):
+        if before >= _MORE and not after and name not in lost:
+            yield Flag("silent", name, f"receiver {name}: nothing instead of {_messages(before)}")
         if after >= _TIMES * before and after - before >= _MORE:
             times = f"{after / before:.1f} times as many" if before else "it got none"
             yield Flag("multiplied", name, f"receiver {name}: {_messages(after)} instead of {before}, {times}")
