@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from shared.events import OWN, Event
-from shared.record import Decision
+from shared.record import Decision, Verdict
 from shared.rollout import words
 from shared.rollout.record import (
     Ask,
@@ -31,7 +31,7 @@ from shared.rollout.record import (
     Step,
     Verb,
 )
-from shared.rules.load import TELL, Loaded
+from shared.rules.load import ARRIVED, TELL, Loaded
 from shared.service import Told
 from shared.world import Clock
 
@@ -53,6 +53,9 @@ _SAID: Final[dict[Verb, str]] = {
     "replace": "takes its place",
     "next": "waits for the endpoint",
 }
+_INNER: Final = {"expect", "arrived"}
+"""What absence rules are made of: only that something did not come is news."""
+
 _BETWEEN: Final = {"replace", "next"}
 _INDENT: Final = " " * 10
 _QUIET: Final = 1.0
@@ -78,13 +81,18 @@ def matched(decision: Decision) -> str:
     """The rules, as a clause."""
     hits = [
         "defaults.tell" if verdict.rule == TELL else verdict.rule
-        for verdict in decision.verdicts
+        for verdict in _wanted(decision)
         if verdict.outcome == "matched"
     ]
-    waiting = [verdict.rule for verdict in decision.verdicts if verdict.outcome == "undecided"]
+    waiting = [verdict.rule for verdict in _wanted(decision) if verdict.outcome == "undecided"]
     said = [f"[bold]{escape(name)}[/]" for name in hits]
     said += [f"{escape(name)} [dim]waits for {' and '.join(decision.needs)}[/]" for name in waiting]
     return ", ".join(said) if said else f"[dim]no rule of {decision.considered} matched[/]"
+
+
+def _wanted(decision: Decision | None) -> list[Verdict]:
+    """That what was awaited has come is no news."""
+    return [one for one in decision.verdicts if not one.rule.endswith(ARRIVED)] if decision else []
 
 
 def progress(step: Step) -> str | None:
@@ -134,6 +142,7 @@ class Account:
         self._base = base
         self._clock = clock
         self._unwanted: Counter[str] = Counter()
+        self._alike: Counter[str] = Counter()
         self._held: dict[str, datetime] = {}
         self._later: asyncio.TimerHandle | None = None
 
@@ -143,7 +152,7 @@ class Account:
             self._action(told)
         elif record.event is None:
             self._line("[red]refused[/]", escape(record.refusal))
-        elif told.what != "decided" and not (record.decision and record.decision.verdicts):
+        elif told.what != "decided" and not _wanted(record.decision):
             if record.event.raw_type.startswith(f"{OWN}Rollout"):
                 return  # the rollout's own lines say it
             self._count(f"{record.event.type} again" if told.what == "again" else record.event.type)
@@ -151,17 +160,20 @@ class Account:
             self._line(_head(record.event), "[dim]people were told of this already[/]")
         elif told.what == "again":
             self._line(_head(record.event), "[dim]delivered again: taken in once, nothing to do[/]")
+        elif record.event.run and record.event.run.is_child and record.decision:
+            if told.what != "decided":
+                self._count(f"{record.event.type} of children → {matched(record.decision)}", self._alike)
         else:
             waited = " [dim]after the lookup[/]" if told.what == "decided" else ""
             self._line(f"{_head(record.event)}{waited}", matched(record.decision) if record.decision else "")
 
-    def _count(self, kind: str) -> None:
-        self._unwanted[kind] += 1
+    def _count(self, kind: str, counter: "Counter[str] | None" = None) -> None:
+        (self._unwanted if counter is None else counter)[kind] += 1
         if self._later is None:
             self._later = asyncio.get_running_loop().call_later(_QUIET, self.flush)
 
     def flush(self) -> None:
-        """Prints the count of what no rule wanted since the last line."""
+        """Prints the counts of what no rule wanted, and of what many wanted alike, since the last line."""
         if self._later is not None:
             self._later.cancel()
             self._later = None
@@ -169,6 +181,9 @@ class Account:
             kinds = ", ".join(f"{count} {escape(kind)}" for kind, count in self._unwanted.most_common())
             self._unwanted.clear()
             self._print(f"{self._now()}  [dim]{kinds}: on record, no rule wants them[/]")
+        for kind, count in self._alike.most_common():
+            self._print(f"{self._now()}  {count} {kind}")
+        self._alike.clear()
 
     def _now(self) -> str:
         return f"[dim]{self._clock().astimezone():%H:%M:%S}[/]"
@@ -181,8 +196,15 @@ class Account:
         performed = told.performed
         if performed is None or performed.claim is None:
             return
-        self.flush()
         intent = performed.claim.record.intent
+        if performed.outcome == "collected":
+            self._count(
+                f"of {escape(intent.rule)} → [cyan]{intent.action}[/]: goes into the message of another", self._alike
+            )
+            return
+        if intent.action in _INNER and performed.outcome == "done" and "raised" not in performed.note:
+            return
+        self.flush()
         link = f"[dim]{self._base}/events/{told.record.id}[/]"
         mark = _MARKS.get(performed.outcome, " ")
         self._print(

@@ -97,6 +97,7 @@ class Service:
         self._look_every = timedelta(seconds=look_every)
         self._looked: datetime | None = None
         self._looking = asyncio.Lock()
+        self._settled = False
         self._texts: Mapping[str, str] | None = None  # read, and not taken up yet
         self._version: Version | None = None
         self._muted: tuple[datetime, Sequence[Silence]] | None = None
@@ -118,14 +119,14 @@ class Service:
         """Takes up what changed in the configuration, looked for every `look_every` seconds at most: all of it in one moment. Whether
         there is a configuration to work by.
         """
-        if self._due() and not (
-            self._looking.locked() and self.loaded is not UNREAD
-        ):  # the others go on by what is in force
+        # All wait for the first look; from then on, who comes while one looks goes on by what is in force.
+        if not self._settled or (self._due() and not self._looking.locked()):
             async with self._looking:
                 if self._due():
                     self._looked = self.world.clock()
                     await self._look()
-        return self.loaded is not UNREAD
+        # Before the first look a broken file has no last good version.
+        return self.loaded is not UNREAD and (self._settled or not self.loaded.rejected_files)
 
     def _due(self) -> bool:
         return self._looked is None or abs(self.world.clock() - self._looked) >= self._look_every
@@ -137,15 +138,19 @@ class Service:
             if self._texts is not None:
                 await self._take_up(self._texts)
                 self._texts = None
+            self._settled = True
         except (TemporaryError, PermanentError) as error:
             log.warning("the configuration can't be read: what is in force stays", extra={"reason": str(error)})
+        except Exception:  # our own fault must not take the messages with it
+            log.exception("the configuration can't be taken up: what is in force stays")
 
     async def _take_up(self, texts: Mapping[str, str]) -> None:
         shelf, old = self.world.shelf, self.loaded
         before, good = self._version, old.good
         if before is None and (before := await versions.newest(shelf)) is not None:
             good = await versions.texts(shelf, before)  # of the last process: what was edited since is news
-            old = await asyncio.to_thread(load_texts, good)
+            if good != old.good:
+                old = await asyncio.to_thread(load_texts, good)
         new = old if texts == old.good else await asyncio.to_thread(load_texts, texts, good)
         now = versions.of(new, self.world.clock())
         if not now.same(before):

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -129,6 +131,45 @@ def test_every_problem_stands_in_a_line_with_its_place(config, capsys):
     assert problems[0].startswith(f"{config}/rules/a.yaml:4:12: unknown event type 'RunComplete'")
     assert any(line.startswith(f"{config}/rules/b.yaml:1:") and "did you mean 'team'" in line for line in problems)
     assert last == f"{config}: 3 problems in 2 files; 0 rules would be in force"
+
+
+UNUSED = "receivers: {team: {teams: '${TEAM}'}, nobody: {email: a@contoso.com}}\n"
+
+
+def test_warnings_stand_behind_the_problems_and_count_only_when_asked(config, capsys):
+    (config / "switchyard.yaml").write_text(UNUSED)
+    assert main(["check", str(config)]) == 0
+    warning, last = capsys.readouterr().out.splitlines()
+    place = f"{config}/switchyard.yaml:1:39"
+    assert warning == f"{place}: warning: receiver 'nobody' is used by no rule: leave it out, or name it in one"
+    assert last.startswith(f"{config}: 2 rules, no problems, 1 warning (version ")
+    assert main(["check", str(config), "--strict"]) == 1
+
+
+def test_notes_are_told_only_when_asked_and_never_count(config, capsys):
+    again = "  - {name: again, event: RunCompleted, match: {workspace: dev}, do: [{notify: team, template: event}]}\n"
+    (config / "rules" / "a.yaml").write_text(RULES + again)
+    assert main(["check", str(config), "--strict"]) == 0
+    assert ": note: " not in capsys.readouterr().out
+    assert main(["check", str(config), "--strict", "--verbose"]) == 0
+    assert f"{config}/rules/a.yaml:11:5: note: rules 'other-place'" in capsys.readouterr().out
+
+
+def test_problems_and_warnings_as_json(config, capsys):
+    (config / "rules" / "b.yaml").write_text("rules: 7\n")
+    (config / "rules" / "c.yaml").write_text(
+        "rules: [{name: c, event: RunCompleted, match: {run.status: Failed}, do: [{notify: team}]}]\n"
+    )
+    assert main(["check", str(config), "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert [(one["file"], one["line"]) for one in said["problems"]] == [(f"{config}/rules/b.yaml", 1)]
+    (warning,) = said["warnings"]
+    assert (warning["code"], warning["file"], warning["also"]) == (
+        "never",
+        f"{config}/rules/c.yaml",
+        [f"{config}/rules/c.yaml:1:9"],
+    )
+    assert (said["rules"], said["notes"]) == (3, [])
 
 
 # --- explain ---
@@ -443,6 +484,23 @@ def test_what_the_service_says_no_to_is_passed_on(far, capsys, answer, expected)
     said = capsys.readouterr()
     assert expected in said.err
     assert said.out == ""
+
+
+def test_the_archive_is_printed_day_by_day_and_counted(far, capsys):
+    far.answers = [(200, b'{"id":"a"}\n{"id":"b"}\n'), (200, b""), (200, b'{"id":"c"}\n')]
+    span = ["--since", "2026-11-20T18:00:00Z", "--until", "2026-11-22T03:00:00+00:00"]
+    assert main(["events", "export", "--url", f"{far.url}?code=key", *span]) == 0
+    asked = [dict(parse_qsl(urlsplit(path).query)) for _, path, _, _ in far.got]
+    edges = ["2026-11-20T18:00:00", "2026-11-21T00:00:00", "2026-11-22T00:00:00", "2026-11-22T03:00:00"]
+    assert [(one["since"][:19], one["until"][:19]) for one in asked] == list(pairwise(edges))
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ('{"id":"a"}\n{"id":"b"}\n{"id":"c"}\n', "3 events\n")
+
+
+def test_a_time_that_is_none_is_no_span(far, capsys):
+    assert main(["events", "export", "--url", far.url, "--since", "yesterday"]) == 1
+    assert "'yesterday' is no time: expected one such as 2026-11-20T08:30:00Z" in capsys.readouterr().err
+    assert far.got == []
 
 
 def test_json_comes_as_the_service_gave_it(far, capsys):

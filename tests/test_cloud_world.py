@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import azure.functions as func
 import pytest
 from azure.functions.eventgrid import EventGridEventInConverter
 from azure.functions.meta import Datum
+from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64DecodePolicy, TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
@@ -16,6 +18,7 @@ import function_app
 from functions import host as functions_host
 from functions.web import web_app
 from local.host import Functions, discover
+from shared.archive import read_line
 from shared.cloud.world import AzureWorld, world
 from shared.errors import PermanentError
 from shared.events import AZURE_ML
@@ -199,6 +202,40 @@ async def test_the_service_is_built_from_the_settings_of_the_function_app(box: B
     assert "fraud-train-2" in page.get_body().decode()
     missing = await host.get("/api/events/nothing")
     assert (missing.status_code, missing.mimetype) == (404, "application/problem+json")
+
+
+async def test_the_configuration_may_lie_in_a_container_and_is_taken_up_from_there(
+    box: Box, host: FunctionsHost, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.cloud.folder._YOUNG", timedelta())
+    async with ContainerClient.from_connection_string(account, "config") as config:
+        monkeypatch.setenv("SWITCHYARD_CONFIG", config.url)
+        before = json.loads((await host.get("/api/health")).get_body())
+        assert (before["status"], before["rules"]) == ("red", 0)  # there is no such container yet
+        functions_host.service()._look_every = timedelta()
+        await host.deliver(good_run(box, "fraud-train-3"))
+        await host.work()
+        assert await host.events() == {}  # it waits
+
+        await config.create_container()
+        await config.upload_blob("switchyard.yaml", SWITCHYARD.encode())
+        await config.upload_blob("rules/team.yaml", RULES.encode())
+        await host.deliver(good_run(box, "fraud-train-4"))
+        await host.work()
+        (record,) = (await host.events()).values()
+        assert [(one["rule"], one["status"]) for one in record["actions"]] == [("good", "done")]
+
+        await config.upload_blob(
+            "rules/team.yaml", RULES.replace("RunCompleted", "RunComplete").encode(), overwrite=True
+        )
+        await host.clean_up()
+        told = json.loads((await host.get("/api/config")).get_body())
+        assert (told["rules"], told["rejected_files"], told["kept_files"]) == (2, *[["rules/team.yaml"]] * 2)
+        assert len(told["history"]) == 2
+        archived = await host.get("/api/archive")
+        assert archived.mimetype == "application/x-ndjson"
+        (line,) = archived.get_body().splitlines()
+        assert read_line(line).id == record["id"]
 
 
 async def test_an_event_longer_than_a_queue_message_is_one_event(host: FunctionsHost) -> None:

@@ -8,8 +8,12 @@ from rich.console import Console
 from local.account import Account
 from local.rollouts import Rollouts
 from shared.conduct import Conductor
+from shared.rules.load import load_texts
 from tests.fleet import Fate
+from tests.station import SWITCHYARD
 from tests.test_rollouts import POLICY, STORIES, Machine
+from tests.test_versions import BROKEN, OTHER, RULES
+from tests.world import VirtualClock
 
 
 async def told(policy, fate):
@@ -57,3 +61,16 @@ async def test_a_freeze_is_told_of_once_and_a_question_says_itself_once():
     assert sum("frozen until" in line for line in frozen) == 1
     (asked,) = [line for line in await told(*STORIES["approval"]) if "? " in line]
     assert asked.count("has passed") <= 1
+
+
+async def test_an_edit_of_the_rules_has_its_line_and_what_is_wrong_with_it():
+    text = io.StringIO()
+    account = Account(Console(file=text, width=200), "http://localhost:7071", VirtualClock())
+    before = load_texts({"switchyard.yaml": SWITCHYARD, "rules/a.yaml": RULES, "rules/b.yaml": OTHER})
+    edited = {"switchyard.yaml": SWITCHYARD, "rules/a.yaml": BROKEN, "rules/c.yaml": OTHER}
+    after = load_texts(edited, before.good)
+    await account.reloaded(before, after)
+    first, *rest = text.getvalue().splitlines()
+    assert f"rules: 2 in force, version {after.version} (rules/c.yaml changed; rules/b.yaml gone)" in first
+    assert "refused  rules/a.yaml:1:28: unknown event type 'RunComplete'" in rest[0]
+    assert "rules/a.yaml: the last good version stays in force" in rest[1]

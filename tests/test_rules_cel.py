@@ -386,6 +386,28 @@ def test_a_second_implementation_agrees(expression, event, facts):
     assert (checked.actual if checked.present else None) == by_google(expression, event, facts)
 
 
+MIXED = replace(EVENT, tags={"null": None, "team": "fraud"}, data={"items": [1, "a", {"kind": "x"}]})
+
+
+@pytest.mark.parametrize(
+    ("expression", "code", "theirs"),
+    [
+        # They let another element decide; ours is an error, which is no match.
+        ('event.data.items.exists(x, x.kind == "x")', ERROR, True),
+        # A missing value is missing, however far it is from what is there; to them the way to it has to be there.
+        ("!has(event.data.n.x)", YES, None),
+        # Null is missing, to all rules.
+        ('event.tags["null"] == event.tags["null"]', NO, True),
+        # Tables have names of text only.
+        ("event.data.items[0] in event.tags || true", YES, True),
+        ("!(1.5 in event.data.items[2])", ERROR, True),
+    ],
+)
+def test_where_the_second_implementation_says_otherwise(expression, code, theirs):
+    assert condition(expression).judge(MIXED, FACTS) == code
+    assert by_google(expression, MIXED, FACTS) is theirs
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=60), st.text(alphabet="event.tags()[]{}!&|<>=\"'\\x1, ?:+-in", max_size=60)))
 def test_whatever_stands_there_is_read_or_told(text):

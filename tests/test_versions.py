@@ -97,6 +97,35 @@ async def test_a_broken_edit_leaves_the_rule_in_force_after_a_restart_too(statio
     assert (mended.rejected_files, mended.kept) == ((), ())
 
 
+async def test_no_message_is_worked_on_before_the_last_good_version_is_there(station, outside, monkeypatch):
+    await edit(outside, station, folder())
+    broken = load_texts(folder(BROKEN, more=OTHER))
+    again = Service(outside.world, Settings(), broken)  # as the embedded host begins: with what lies in its folder
+    let = asyncio.Event()
+
+    async def changed():
+        await let.wait()
+        return folder(BROKEN, more=OTHER)
+
+    monkeypatch.setattr(outside.documents, "changed", changed)
+    waiting = [asyncio.create_task(again.refresh()) for _ in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not any(one.done() for one in waiting)
+    let.set()
+    assert await asyncio.gather(*waiting) == [True] * 3
+    assert names(again.loaded) == ["other", "one"]
+
+
+async def test_an_edit_that_makes_us_stumble_changes_nothing(station, outside, monkeypatch, caplog):
+    await edit(outside, station, folder())
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.service.load_texts", lambda *_: 1 / 0)
+        assert names(await edit(outside, station, folder(OTHER))) == ["one"]
+    assert "the configuration can't be taken up" in caplog.text
+    assert names(await edit(outside, station, None)) == ["other"]
+
+
 async def test_what_is_broken_at_the_very_first_start_leaves_the_others_to_work(outside):
     outside.documents.edited = folder(BROKEN, more=OTHER)
     service = restarted(outside)

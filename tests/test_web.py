@@ -155,6 +155,7 @@ async def ask(site: Any, method: str, target: str, headers: dict[str, str], body
     named = {"host": "localhost:7071"} | {name.replace("_", "-").lower(): value for name, value in headers.items()}
     scope = {
         "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": method,
         "scheme": "http",

@@ -63,6 +63,9 @@ def _serve(parser: argparse.ArgumentParser) -> None:
 def _check(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(module="check")
     parser.add_argument("config", nargs="?", type=Path, default=Path("config"), metavar="DIR", help="(config)")
+    parser.add_argument("--strict", action="store_true", help="warnings count as problems (exit status 1)")
+    parser.add_argument("--verbose", action="store_true", help="also what is only worth a look")
+    _json(parser)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:

@@ -1,40 +1,80 @@
-"""`switchyard check`: every problem of a configuration folder as `file:line:column: message`, then one line that sums up;
-without problems, what to expect of each rollout policy.
+"""`switchyard check`: every problem of a configuration folder as `file:line:column: message`, then what is no mistake and hardly
+meant, as `file:line:column: warning: message`, then one line that sums up; without problems, what to expect of each rollout
+policy.
 """
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from shared.cli.given import FailedError
 
 if TYPE_CHECKING:
+    from shared.errors import Problem
     from shared.rollout.policy import Policy
+    from shared.rules.audit import Finding
     from shared.rules.load import Loaded
 
 
 def run(arguments: Namespace) -> int:
     if not arguments.config.is_dir():
         raise FailedError(f"there is no configuration folder {arguments.config}: name the folder to check")
+    from shared.rules.audit import audit
     from shared.rules.load import load_texts
     from shared.settings import read_folder
 
     loaded = load_texts(read_folder(arguments.config))
+    findings = audit(loaded)
+    warnings = [one for one in findings if not one.note]
+    if arguments.json:
+        print(_json(arguments.config, loaded, findings))
+    else:
+        _print(arguments, loaded, findings)
+    return 1 if loaded.problems or (warnings and arguments.strict) else 0
+
+
+def _print(arguments: Namespace, loaded: "Loaded", findings: "Sequence[Finding]") -> None:
+    folder = arguments.config
     for problem in sorted(loaded.problems):
-        print(replace(problem, file=str(arguments.config / problem.file)))
+        print(replace(problem, file=str(folder / problem.file)))
+    warnings = [one for one in findings if not one.note]
+    for one in findings if arguments.verbose else warnings:
+        kind = "note" if one.note else "warning"
+        print(f"{folder / one.file}:{one.line}:{one.column}: {kind}: {one.message}")
     counted = _count(len(loaded.rules), "rule", "rules")
     if loaded.policies:
         counted += f" and {_count(len(loaded.policies), 'rollout policy', 'rollout policies')}"
+    warned = f", {_count(len(warnings), 'warning', 'warnings')}" if warnings else ""
     if not loaded.problems:
         for policy in loaded.policies.values():
             print("\n".join(_told(policy, loaded)))
-        print(f"{arguments.config}: {counted}, no problems (version {loaded.version})")
-        return 0
+        print(f"{folder}: {counted}, no problems{warned} (version {loaded.version})")
+        return
     files = _count(len({problem.file for problem in loaded.problems}), "file", "files")
     wrong = _count(len(loaded.problems), "problem", "problems")
-    print(f"{arguments.config}: {wrong} in {files}; {counted} would be in force")
-    return 1
+    print(f"{folder}: {wrong} in {files}{warned}; {counted} would be in force")
+
+
+def _json(folder: Path, loaded: "Loaded", findings: "Sequence[Finding]") -> str:
+    def placed(one: "Problem | Finding") -> dict[str, object]:
+        return {"file": str(folder / one.file), "line": one.line, "column": one.column, "message": one.message}
+
+    def found(one: "Finding") -> dict[str, object]:
+        return {**placed(one), "code": one.code, "also": [str(folder / place) for place in one.also]}
+
+    said = {
+        "version": loaded.version,
+        "rules": len(loaded.rules),
+        "policies": len(loaded.policies),
+        "problems": [placed(one) for one in sorted(loaded.problems)],
+        "warnings": [found(one) for one in findings if not one.note],
+        "notes": [found(one) for one in findings if one.note],
+    }
+    return msgspec.json.format(msgspec.json.encode(said), indent=2).decode()
 
 
 def _count(n: int, one: str, many: str) -> str:

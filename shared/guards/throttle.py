@@ -217,10 +217,12 @@ class _Account:
         return _sealed.decode((yield Keep(SEALED, f"{self._name}-{slot.record}", _dump(whole))))
 
     def _waits(self, closes: datetime) -> Wait:
-        return Wait(closes, f"collects what comes{self._of} until {_at(closes)}, to tell of all of it in one message")
+        until = f"until that has ended, or {_at(closes)}" if self._throttle.parent else f"until {_at(closes)}"
+        return Wait(closes, f"collects what comes{self._of} {until}, to tell of all of it in one message")
 
     def _collected(self, slot: Slot, closes: datetime) -> Collected:
-        return Collected(f"told together with {slot.record}{self._of}, at {_at(closes)}", slot.record)
+        soon = "when that has ended" if self._throttle.parent else f"at {_at(closes)}"
+        return Collected(f"told together with {slot.record}{self._of}, {soon}", slot.record)
 
 
 def _all_of(sealed: Sealed) -> Go:

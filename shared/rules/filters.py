@@ -191,8 +191,9 @@ class _Reading:
         name, test = line.path.name, line.test
         if name in {"workspace", "resource_group", "subscription"}:
             return self._here(name, test)
-        if self._misses(name):
-            return {} if test.holds(None) else None
+        settled = self._settled(name)
+        if settled is not None:
+            return {} if test.holds(settled[0]) else None
         if name == "run.is_child":
             return {} if test.holds(True) else self._no_child()
         place = self.where(name)
@@ -207,8 +208,9 @@ class _Reading:
 
     def _no_line(self, line: Line) -> _Slots | None:
         name, test = line.path.name, line.test
-        if self._misses(name):
-            return None if test.holds(None) else {}
+        settled = self._settled(name)
+        if settled is not None:
+            return None if test.holds(settled[0]) else {}
         if name == "run.is_child":
             return self._no_child() if test.holds(True) else {}
         place = self.where(name)
@@ -231,11 +233,18 @@ class _Reading:
         here = str(getattr(self._place, name)).casefold()
         return {} if any(text.casefold() == here for text in test.texts) else None
 
-    def _misses(self, name: str) -> bool:
-        """No event of this payload has the field."""
+    def _settled(self, name: str) -> tuple[str | None] | None:
+        """The value that the field has in every event of this payload, or that none has it."""
+        payload = self._payload
+        if name == "type" or name in payload.always:
+            return (payload.always.get(name, payload.type),)
         head = name.partition(".")[0]
-        own = head in {"run", "model", "endpoint", "drift", "blob"} and head not in self._payload.parts
-        return name in self._payload.missing or (own and name in FIXED)
+        own = head in {"run", "model", "endpoint", "drift", "blob"} and head not in payload.parts
+        return (None,) if name in payload.missing or (own and name in FIXED) else None
+
+    def settles(self, line: Line) -> bool:
+        """The payload alone tells whether it holds."""
+        return self._settled(line.path.name) is not None
 
     def _no_child(self) -> _Slots:
         """Not what the payload itself calls a child, as far as a filter can see it."""
@@ -653,7 +662,7 @@ def _why(reading: _Reading, condition: Condition, slots: _Slots, *, subject: boo
     said = reading.says(condition)
     if isinstance(condition, Line) and condition.path.name in {"workspace", "resource_group", "subscription"}:
         return "" if condition.test.texts else _NO_FILTER
-    if said is None:
+    if said is None or (isinstance(condition, Line) and reading.settles(condition)):
         return ""
     if not said:
         return _unsaid(reading, condition)

@@ -75,6 +75,8 @@ _SHORT: Final = {f"{AZURE_ML}{name}".casefold(): name for name in TYPES} | {
 class Loaded:
     """`rejected_files` were refused alone; the rules of the others are in force, and so is the last good version of those in
     `kept`. `version` names the texts that are in force; of these, `good` are without a mistake.
+
+    `idle`: rules that are not enabled. `declared`: by section, where each entry stands.
     """
 
     rules: Rules
@@ -86,6 +88,8 @@ class Loaded:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     good: Mapping[str, str] = field(default_factory=dict)
+    idle: tuple[Rule, ...] = ()
+    declared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING) -> Loaded:
@@ -207,6 +211,8 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
         version,
         policies,
         good=good,
+        idle=tuple(rules.idle),
+        declared=declared,
     )
 
 
@@ -300,6 +306,7 @@ class _Rules:
         self.known = known
         self._candidates = candidates
         self.in_force: list[Rule] = []
+        self.idle: list[Rule] = []
         self.problems: list[Problem] = []
         self.rejected: list[str] = []
         self._names: dict[str, str] = {}
@@ -351,7 +358,10 @@ class _Rules:
             **self._timed(items, report),
         )
         _promotes(items.get("do"), rule, report)
-        return [rule] if report.truth(items.get("enabled"), "enabled", default=True) else []
+        if report.truth(items.get("enabled"), "enabled", default=True):
+            return [rule]
+        self.idle.append(rule)
+        return []
 
     def _timed(self, items: Mapping[str, Node], report: Report) -> _Timed:
         return {
@@ -409,7 +419,10 @@ class _Rules:
                 here, name=f"{name}{MISSING}", events=(_MISSED,), conditions=missing, steps=steps, keys=(), **timed
             ),
         ]
-        return parts if report.truth(items.get("enabled"), "enabled", default=True) else []
+        if report.truth(items.get("enabled"), "enabled", default=True):
+            return parts
+        self.idle += parts
+        return []
 
     def _parts(self, rule: Rule) -> list[Rule]:
         """The rule as it is decided: a registered model is promoted when it is a candidate of the policy too; the other steps

@@ -51,6 +51,11 @@ class Test:
     patterns: tuple[str, ...] = ()
     choices: tuple["Test", ...] = ()
 
+    @property
+    def points(self) -> tuple[object, ...]:
+        """Where its answer may change: between two of them it is the same for all values of a kind, patterns left aside."""
+        return (*self.texts, *self.named, *self.edges)
+
 
 class OperatorError(Exception):
     """What is wrong with a value in `match`, and what was expected."""

@@ -25,7 +25,7 @@ class Place(Struct, frozen=True):
 
 class Payload(Struct, frozen=True):
     """One way for an event of a type to come. `parts`: of run, model, endpoint, drift and blob, those that it has;
-    `missing`: fields of these that it never has. `tags`, `properties`: the keys of these tables. `keys`: further ones of
+    `missing`: fields of these that it never has. `always`: fields with one value whatever the event. `tags`, `properties`: the keys of these tables. `keys`: further ones of
     the payload, each a text. `has`: the key without which it is no event of this type.
     """
 
@@ -39,6 +39,7 @@ class Payload(Struct, frozen=True):
     properties: str = ""
     keys: tuple[str, ...] = ()
     has: str = ""
+    always: Mapping[str, str] = {}
 
     @property
     def known(self) -> bool:
@@ -64,7 +65,7 @@ _CHANGED: Final = {**_RUN, "run.status": Place(STATUS, "status")}
 _NOT_SAID: Final = ("coefficient", "features", "baseline", "target", "start", "end")
 
 
-def _run(kind: str, raw: str, fields: Mapping[str, Place], *keys: str) -> Payload:
+def _run(kind: str, raw: str, fields: Mapping[str, Place], *keys: str, **always: str) -> Payload:
     return Payload(
         kind,
         raw,
@@ -74,11 +75,12 @@ def _run(kind: str, raw: str, fields: Mapping[str, Place], *keys: str) -> Payloa
         tags=RUN_TAGS,
         properties="data.runProperties",
         keys=(*_RUN_KEYS, *keys),
+        always={f"run.{name}": value for name, value in always.items()},
     )
 
 
 PAYLOADS: Final = (
-    _run("RunCompleted", RUN_COMPLETED, _RUN),
+    _run("RunCompleted", RUN_COMPLETED, _RUN, status="Completed"),
     _run("RunStatusChanged", RUN_STATUS_CHANGED, _CHANGED, "runStatus"),
     Payload(
         "DriftDetected",  # of a v2 model monitor, whose tag says it
@@ -100,6 +102,7 @@ PAYLOADS: Final = (
         {"drift.baseline": Place("data.BaseDatasetId"), "drift.target": Place("data.TargetDatasetId")},
         frozenset({"drift.features", "run.type", "run.status", "run.experiment"}),
         keys=("DataDriftId", "DataDriftName", "RunId", "BaseDatasetId", "TargetDatasetId"),
+        always={"drift.signal": "data_drift"},
     ),
     Payload(
         "ModelRegistered",
