@@ -374,11 +374,14 @@ def _reasons(one: Explanation, event: Event) -> list[str]:
             return [f"{one.rule} matches, and does something else ({place})"]
         case "missed":
             failed = [line for line in one.lines if line.state == "failed"]
-            return [f"{_asks(line.checked)}, is {shown(line.checked)} ({line.file}:{line.line})" for line in failed]
+            return [f"{_line(line.checked)} ({line.file}:{line.line})" for line in failed]
 
 
-def _asks(checked: Checked) -> str:
-    return checked.note if checked.path in {"any", "not"} else f"{checked.path} {checked.expected}"
+def _line(checked: Checked) -> str:
+    """A line with its value; a block says in its note what its lines saw."""
+    if checked.path in {"any", "not"}:
+        return f"{checked.expected}: {checked.note}"
+    return f"{checked.path} {checked.expected}, is {shown(checked)}"
 
 
 def _local(moment: datetime, zone: str) -> datetime:
