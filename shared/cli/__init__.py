@@ -32,6 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     _serve(commands.add_parser("serve", help="run the whole service on this machine"))
     _check(commands.add_parser("check", help="validate a configuration folder"))
     _explain(commands.add_parser("explain", help="say which rules an event matches, and why the others do not"))
+    _test(commands.add_parser("test", help="play the rule tests of a configuration folder"))
+    _impact(commands.add_parser("impact", help="say what an edit of the rules would have changed over recorded events"))
     _filters(commands.add_parser("filters", help="print the Event Grid subscriptions that the rules need, and no more"))
     _send(commands.add_parser("send", help="publish events"))
     _events(commands.add_parser("events", help="look at the events of a running service, and replay them"))
@@ -77,6 +79,28 @@ def _explain(parser: argparse.ArgumentParser) -> None:
         metavar="FACTS.json",
         help='what lookups would find: {"metrics": {"auc": 0.93}, "job": {"error": "…"}}; without it, rules that need one wait',
     )
+    _json(parser)
+
+
+def _test(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="rules_test")
+    parser.add_argument("config", nargs="?", type=Path, default=Path("config"), metavar="DIR", help="(config)")
+    parser.add_argument("--coverage", action="store_true", help="name rules that no test fires; there should be none")
+    _json(parser)
+
+
+def _impact(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="impact")
+    for name, said in (("from", "the configuration in force"), ("to", "the configuration to be")):
+        parser.add_argument(f"--{name}", dest=f"{name}_", type=Path, required=True, metavar="DIR", help=said)
+    parser.add_argument(
+        "--events",
+        required=True,
+        metavar="FILE.jsonl",
+        help="recorded events, one a line, also .gz; a folder of such files; - reads standard input",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, for a comment on a pull request")
+    parser.add_argument("--progress", action="store_true", help="show how far it is, also where that is no terminal")
     _json(parser)
 
 

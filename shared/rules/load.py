@@ -350,7 +350,7 @@ class _Rules:
             file=report.file,
             line=node.at.line,
             column=node.at.column,
-            events=_events(items["event"], report) if "event" in items else (),
+            events=read_events(items["event"], report) if "event" in items else (),
             conditions=_conditions(items, report),
             steps=read_steps(items["do"], self.known, report) if "do" in items else (),
             stop=report.truth(items.get("stop"), "stop", default=False),
@@ -388,7 +388,7 @@ class _Rules:
         items = node.items
         name = self._name(items["name"], report) if "name" in items else ""
         awaited, narrowed = _awaited(items["expect"], report)
-        openings = _events(items["after"], report) if "after" in items else ()
+        openings = read_events(items["after"], report) if "after" in items else ()
         within = read_length(items["within"], "within", report) if "within" in items else 0.0
         keys = read_fields(items["by"], report) if "by" in items else ()
         for path, at in zip(keys, [entry.at for entry in items["by"].list] if keys else (), strict=False):
@@ -459,13 +459,13 @@ class _Rules:
 def _awaited(node: Node, report: Report) -> tuple[tuple[str, ...], tuple[Condition, ...]]:
     """What `expect` waits for: event types, or `{event: …, match: …}`."""
     if not isinstance(node.value, dict):
-        return _events(node, report), ()
+        return read_events(node, report), ()
     for key, at in node.keys.items():
         if key not in {"event", "match"}:
             report.say(at, f"unknown key {key!r}{nearest(key, ['event', 'match'])}")
     if "event" not in node.items:
         report.say(node.at, "'event' is missing: expected the type that is waited for")
-    events = _events(node.items["event"], report) if "event" in node.items else ()
+    events = read_events(node.items["event"], report) if "event" in node.items else ()
     return events, read_block(node.items["match"], report) if "match" in node.items else ()
 
 
@@ -510,7 +510,7 @@ def _promotes(node: Node | None, rule: Rule, report: Report) -> None:
             seen.add(name.value)
 
 
-def _events(node: Node, report: Report) -> tuple[str, ...]:
+def read_events(node: Node, report: Report) -> tuple[str, ...]:
     entries = report.entries(node, "event types") if isinstance(node.value, list) else [node]
     found: list[str] = []
     for entry in entries:

@@ -135,6 +135,101 @@ def of_rules() -> Json:
     }
 
 
+def of_test() -> Json:
+    """A file under tests/."""
+    length: Json = {"$ref": "#/$defs/length"}
+    fields: Json = {
+        **{name: {"description": "Of the event."} for name in FIXED if name not in {"time", "type"}},
+        "unknown": {**_one_or_more({"enum": ["metrics", "job"]}), "description": "Lookups that give no answer."},
+    }
+    opened: Json = {rf"^{name}\..+": {"description": f"{name}.NAME, with {what}"} for name, what in OPEN.items()}
+    lines: Json = {"anyOf": [{"const": "nothing"}, {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/line"}}]}
+    expects: Json = {
+        "expect": {
+            **lines,
+            "description": "All that happens then; left out: nothing. What only waits need not stand here.",
+        },
+        "expect_at_least": {**lines, "description": "Some of what happens then."},
+    }
+    event: Json = {"event": {"$ref": "#/$defs/event"}, **fields}
+    send: Json = {"send": {"type": "string", "description": "A file with events, seen from here."}, **fields}
+    silence: Json = {"silence": {"$ref": "#/$defs/silence"}}
+    passes: list[tuple[str, Json]] = [
+        ("after", {"after": {**length, "description": "So much later."}}),
+        ("at", {"at": {"type": "string", "description": "When the clock shows it: '18:01', or a day with it."}}),
+        ("acknowledge", {"acknowledge": {"$ref": "#/$defs/acknowledge"}}),
+        ("silence", silence),
+    ]
+    ago: Json = {"ago": {**length, "description": "So long before the test begins."}}
+    started: Json = {"retrain": {"type": "string"}, "running": {"type": "boolean"}, **ago}
+    given = [
+        _closed(["event", "ago"], event | ago, opened),
+        _closed(["send", "ago"], send | ago, opened),
+        _closed(["retrain", "ago"], started),
+        _closed(["silence"], silence | ago),
+    ]
+    steps = [_closed(["event"], event | expects, opened), _closed(["send"], send | expects, opened)]
+    steps += [_closed([name], inner | expects) for name, inner in passes]
+    now: Json = {"type": "string", "description": "When it begins: 2026-11-24T17:55, by the clock of `zone`."}
+    test = _closed(
+        ["name", "steps"],
+        {
+            "name": {"type": "string", "description": "What it shows."},
+            "now": now,
+            "given": {"type": "array", "minItems": 1, "items": {"anyOf": given}, "description": "What was the case."},
+            "steps": {"type": "array", "minItems": 1, "items": {"anyOf": steps}},
+        },
+    )
+    text: Json = {"type": "string"}
+    definitions: Json = {
+        "length": {"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"},
+        "event": {"anyOf": [{"enum": list(TYPES)}, {"type": "string", "pattern": r"^[\w-]+(\.[\w-]+)+$"}]},
+        "acknowledge": _closed(["by"], {"by": text, "of": text, "mute": {"type": "boolean"}}),
+        "silence": _closed(
+            ["match", "for"], {"match": {"type": "object"}, "for": length, "owner": text, "reason": text}
+        ),
+        "line": _line(),
+        "test": test,
+    }
+    top = _closed(
+        ["tests"],
+        {
+            "now": now,
+            "zone": {"type": "string", "description": "Of the clock; left out, that of `defaults` in switchyard.yaml."},
+            "defaults": {**_closed([], fields, opened), "description": "Fields that every event of a few lines has."},
+            "tests": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/test"}},
+        },
+    )
+    return {"$schema": _DIALECT, "title": "Switchyard: config/tests/*.yaml", **top, "$defs": definitions}
+
+
+def _line() -> Json:
+    """One of `expect`."""
+    name: Json = {"type": ["string", "boolean"]}
+    verbs = ("notify", "retrain", "resubmit", "promote", "dispatch", "webhook", "teams", "email", "sms")
+    suppressed = ["throttle", "calendar", "silence", "acknowledged", "cooldown", "concurrency"]
+    properties: Json = {
+        "rule": {"type": "string"},
+        **dict.fromkeys(verbs, name),
+        "to": {"type": "string", "description": "Who is on call."},
+        "together": {"type": "integer", "minimum": 1, "description": "Events that one message is about."},
+        "times": {"type": "integer", "minimum": 1},
+        "suppressed": {"enum": [True, *suppressed]},
+        "held": {"enum": [True, "budget", "loop"]},
+        "collected": {"const": True},
+        "waits": {"anyOf": [{"const": True}, {"$ref": "#/$defs/length"}]},
+        "undecided": {"enum": [True, "metrics", "job"]},
+        "refused": {"const": True},
+    }
+    return _closed(["rule"], properties)
+
+
+def _closed(required: list[str], properties: Json, patterns: Json | None = None) -> Json:
+    schema: Json = {"type": "object", "additionalProperties": False, "properties": properties}
+    schema |= {"required": required} if required else {}
+    return schema | ({"patternProperties": patterns} if patterns else {})
+
+
 _FIELDS: Final[Json] = {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "string"}}
 
 
@@ -259,5 +354,6 @@ def texts() -> dict[str, str]:
         "rules.schema.json": of_rules(),
         "rollout.schema.json": of_rollout(),
         "template.schema.json": of_template(),
+        "test.schema.json": of_test(),
     }
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
