@@ -20,7 +20,8 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 check: $(READY)
-	$(BIN)/switchyard check config
+	$(BIN)/switchyard check --strict config
+	$(BIN)/switchyard test --coverage config
 
 bench: $(READY) $(ENGINES)/.ready
 	$(BIN)/python -m bench.e2e

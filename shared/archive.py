@@ -6,6 +6,7 @@ killed between writing lines and noting that they are written: readers drop the 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
 from typing import Final
 
 import msgspec
@@ -168,27 +169,38 @@ async def _append(world: World, records: Iterable[EventRecord]) -> int:
 
 
 async def between(world: World, since: datetime, until: datetime) -> AsyncIterator[str]:
-    """The lines of events received in [since, until), each event once: by day, about in the order in which they came. What is not
-    copied yet comes from the records.
+    """The lines of events received in [since, until), each event once: by day, in the order in which they came but for those that
+    were copied late. What is not copied yet comes from the records.
     """
     seen: set[str] = set()
+    # First: what is copied while the days are read stands there twice rather than not at all.
+    left = await world.shelf.all(_LEFT)
+    records = [await world.store.event(name) for name, _ in left]
+    late = sorted(((read_line(text), text) for text in _written(records)), key=lambda one: (one[0].received, one[0].id))
     async for text in _lines(world, since, until):
         one = read_line(text)
-        if since <= one.received < until and one.id not in seen:
-            seen.add(one.id)
-            yield text
+        waiting = [*_until(late, one), (one, text)]
+        late = late[len(waiting) - 1 :]
+        for each, said in waiting:
+            if since <= each.received < until and each.id not in seen:
+                seen.add(each.id)
+                yield said
+    for each, said in late:
+        if since <= each.received < until and each.id not in seen:
+            yield said
+
+
+def _until(late: Sequence[tuple[Archived, str]], one: Archived) -> Iterator[tuple[Archived, str]]:
+    """Those that come before this one."""
+    return takewhile(lambda each: each[0].received < one.received, late)
 
 
 async def _lines(world: World, since: datetime, until: datetime) -> AsyncIterator[str]:
-    # First: what is copied while the days are read stands there twice rather than not at all.
     kept = await world.shelf.get(_FOLDER, _CURSOR)
-    left = await world.shelf.all(_LEFT)
     for day in await world.archive.days():
         if since.astimezone(UTC).date() <= day <= until.astimezone(UTC).date():
             async for text in world.archive.read(day):
                 yield text
-    for text in _written([await world.store.event(name) for name, _ in left]):
-        yield text
     begin = max(since, datetime.fromisoformat(kept)) if kept else since
     async for records, _ in _slices(world, begin, until):
         for text in _written(records):

@@ -3,6 +3,7 @@
 Each is an event of our own under a fixed id, so that raising it twice is raising it once.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,14 +12,17 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from shared import wire
+from shared import archive, versions, wire
 from shared.answers import everything
 from shared.events import OWN, Event
 from shared.perform import HELD_BACK, HeldBack
 from shared.record import EventRecord
+from shared.rehearsal.impact import Comparison, Flag, Replay, impact
 from shared.rules import silent
 from shared.rules.config import Config
+from shared.rules.load import Loaded, load_texts
 from shared.rules.plan import Rules
+from shared.versions import Version
 from shared.world import World
 
 SOURCE: Final = "/switchyard"
@@ -38,6 +42,19 @@ _GUARDS: Final = {
     "concurrency": "同時実行数",
 }
 _WATCH: Final = ("watch", "state")
+
+_LOOKED_BACK: Final = timedelta(days=7)
+_AT_ONCE: Final = 1_000
+_MOST: Final = 20_000
+"""Events that an edit is rehearsed on in the service; `switchyard impact` takes any number."""
+
+_FLAGGED: Final = {
+    "lost": "通知するルールがなくなる宛先",
+    "silent": "通知が届かなくなる宛先",
+    "multiplied": "通知が大幅に増える宛先",
+    "starts": "新たに起動される処理",
+    "starts no more": "起動されなくなる処理",
+}
 
 
 async def tell(world: World, kind: str, name: str, subject: str, data: Mapping[str, object]) -> None:
@@ -142,3 +159,57 @@ def _read(text: str | None) -> silent.Watched:
         return msgspec.json.decode(text, type=silent.Watched)
     except msgspec.MsgspecError:
         return silent.Watched()
+
+
+# Edits
+
+
+async def look_at_edit(world: World, edited: wire.Edited) -> list[Flag]:
+    """Rehearses both versions on the events of the last days, and tells of what somebody should look at."""
+    kept = {one.version: one for one in reversed(await versions.history(world.shelf))}
+    before, after = kept.get(edited.before), kept.get(edited.after)
+    if before is None or after is None:
+        return []  # too many edits ago
+    now, loaded = world.clock(), (await _loaded(world, before), await _loaded(world, after))
+    sides = Replay(loaded[0]), Replay(loaded[1])
+    comparison, n = Comparison(), 0
+    lines: list[bytes] = []
+    async for line in archive.between(world, now - _LOOKED_BACK, now):
+        lines.append(line.encode())
+        if len(lines) == _AT_ONCE:
+            n += len(lines)
+            await asyncio.to_thread(_take, sides, comparison, lines)
+            lines = []
+        if n >= _MOST:
+            break
+    if lines:
+        await asyncio.to_thread(_take, sides, comparison, lines)
+    (old, was), (new, now_) = sides[0].close(), sides[1].close()
+    comparison.add(old, new)
+    found = impact((was, now_), comparison.differences(), loaded)
+    flags = [flag for flag in found.flags if flag.kind in _FLAGGED]
+    if flags:
+        data: dict[str, object] = {
+            "version": after.version,
+            "before": before.version,
+            "files": _edited(before, after),
+            "flags": [
+                {"said": one.said, "said_ja": f"{_FLAGGED[one.kind]}: {one.about}", "kind": one.kind} for one in flags
+            ],
+            "over": f"{found.events} events since {found.first:%Y-%m-%d %H:%M} UTC" if found.first else "no events",
+        }
+        await tell(world, "RulesChanged", f"edit-{before.version}-{after.version}", f"config/{after.version}", data)
+    return flags
+
+
+async def _loaded(world: World, version: Version) -> Loaded:
+    return await asyncio.to_thread(load_texts, await versions.texts(world.shelf, version))
+
+
+def _take(sides: tuple[Replay, Replay], comparison: Comparison, lines: Sequence[bytes]) -> None:
+    comparison.add(sides[0].take(lines), sides[1].take(lines))
+
+
+def _edited(before: Version, after: Version) -> list[str]:
+    names = before.files.keys() | after.files.keys()
+    return sorted(name for name in names if before.files.get(name) != after.files.get(name))

@@ -162,6 +162,8 @@ class Service:
     async def _tell_change(self, old: Loaded, new: Loaded) -> None:
         said = {"config": new.version, "before": old.version, "rejected": new.rejected_files, "kept": new.kept}
         log.info("the configuration has changed", extra=said)
+        if new.version != old.version:
+            await self.world.queue.put([wire.dump(wire.Edited(old.version, new.version))])
         for hear in self.on_change:
             try:
                 await hear(old, new)
@@ -204,6 +206,8 @@ class Service:
                 await self._decide(message)
             case wire.Unread():
                 await self._refuse(message)
+            case wire.Edited():
+                await notices.look_at_edit(self.world, message)
             case wire.Packed():
                 raise PermanentError("a long message within a long message: none of our versions writes that")
 

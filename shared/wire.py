@@ -47,6 +47,13 @@ class Perform(msgspec.Struct, frozen=True, tag="perform", omit_defaults=True):
     attempt: int = 0
 
 
+class Edited(msgspec.Struct, frozen=True, tag="edited", omit_defaults=True):
+    """The configuration was another one `before`: what that means is to be looked at."""
+
+    before: str
+    after: str
+
+
 class Packed(msgspec.Struct, frozen=True, tag="packed", omit_defaults=True):
     """A message too long for a queue: part `n` of `of`, compressed, in base64. `digest` names the whole."""
 
@@ -63,10 +70,10 @@ class Advance(msgspec.Struct, frozen=True, tag="advance", omit_defaults=True):
     step: int | None = None
 
 
-type Message = Arrived | Unread | Decide | Perform | Packed
+type Message = Arrived | Unread | Decide | Perform | Edited | Packed
 
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Arrived | Unread | Decide | Perform | Packed)
+_decoder: Final = msgspec.json.Decoder(Arrived | Unread | Decide | Perform | Edited | Packed)
 
 
 def dump(value: object) -> str:

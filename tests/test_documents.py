@@ -7,8 +7,11 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from shared.rehearsal.story import read_stories
+from shared.rehearsal.trial import as_text, try_all
 from shared.rollout.policy import Policy
 from shared.rollout.record import Status
+from shared.rules.load import load_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -48,3 +51,18 @@ def test_every_function_is_looked_for_on_azure():
     told = text("docs/real-azure.md")
     assert len(functions) > 10
     assert [name for name in sorted(functions) if f"`{name}`" not in told] == []
+
+
+def test_the_rules_of_the_document_are_one_configuration_whose_tests_pass_and_cover_it():
+    """Its examples say in their first line in which file they stand."""
+    document = text("docs/rules.md")
+    blocks = re.findall(r"```yaml\n# config/(\S+)\n(.*?)```", document, re.DOTALL)
+    files = dict(blocks)
+    assert len(files) == len(blocks) > 15
+    loaded = load_texts({name: inner for name, inner in files.items() if not name.startswith("tests/")})
+    assert [str(one) for one in loaded.problems] == []
+    stories, wrong = read_stories(files, loaded)
+    assert [str(one) for one in wrong] == []
+    trials, covered = try_all(stories, loaded)
+    assert all(trial.passed for trial in trials), as_text(trials)
+    assert covered.missing == ()

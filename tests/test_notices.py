@@ -108,3 +108,48 @@ async def test_state_of_another_version_is_begun_anew(station, outside):
     await station.send(run_event("e", runTags={"team": "fraud"}))
     await station.later(3600)
     assert await station.service.archive(outside.clock()) == 1
+
+
+EDITED = {
+    "removes the last rule of a receiver": (
+        RULES.replace("notify: fraud", "notify: platform"),
+        "receiver fraud: no rule tells it anything any more; it got 7 messages about these events",
+    ),
+    "multiplies what it sends": (
+        RULES.replace("throttle: {once_within: 30m}", "children: each"),
+        "receiver fraud: 30 messages instead of 7, 4.3 times as many",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rules", "said"), EDITED.values(), ids=EDITED)
+async def test_an_edit_that_somebody_should_look_at_is_told_of(station, outside, rules, said):
+    """By what it would have done with the events of the last seven days."""
+    files = {"switchyard.yaml": MAIN, "rules/team.yaml": RULES}
+    outside.documents.edited = files
+    await station.service.refresh()
+    for n in range(30):
+        await station.send(run_event(f"e{n}", runTags={"team": "fraud"}))
+        await station.work()
+        await station.later(60 if n % 5 else 1900)
+    outside.documents.edited = files | {"rules/team.yaml": rules}
+    await station.later(60)
+    await station.service.refresh()
+    await station.work()
+    (text,) = [text for text in mails(outside) if "Rules changed" in text]
+    assert said in text
+    assert "rules/team.yaml" in text
+
+
+async def test_an_edit_that_changes_nothing_much_bothers_nobody(station, outside):
+    files = {"switchyard.yaml": MAIN, "rules/team.yaml": RULES}
+    outside.documents.edited = files
+    await station.service.refresh()
+    for n in range(30):
+        await station.send(run_event(f"e{n}", runTags={"team": "fraud"}))
+        await station.later(60)
+    outside.documents.edited = files | {"rules/team.yaml": RULES.replace("30m", "20m")}
+    await station.later(60)
+    await station.service.refresh()
+    await station.work()
+    assert mails(outside) == []

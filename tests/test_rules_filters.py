@@ -536,7 +536,7 @@ def test_nor_by_the_shipped_rules(folder):
 
 def test_and_much_that_no_rule_wants_is_held_back():
     child = {"experimentId": "e", "experimentName": "x", "runId": "HD_1_2", "runType": "azureml.StepRun"}
-    running = {
+    running: dict[str, Any] = {
         **child,
         "runType": "azureml.PipelineRun",
         "runStatus": "Running",
