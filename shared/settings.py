@@ -1,8 +1,9 @@
 """Settings: the one place that reads the environment and the configuration folder. Names are those of the contract."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -18,17 +19,23 @@ INTAKE_QUEUE: Final = "switchyard-events"
 """Filled by Event Grid itself: the keyless, buffered way in."""
 
 
+_FOLDERS: Final = ("rules", "rollouts", "templates", "pipelines", "samples")
 _CONFIGURATION: Final = re.compile(r"switchyard\.yaml|(rules|rollouts|templates|pipelines)/.+\.ya?ml|samples/.+\.json")
 
 
 def read_folder(folder: Path) -> dict[str, str]:
     """The texts of a configuration folder, by their names in it."""
-    files = {}
-    for path in sorted(folder.rglob("*")):
+    return {name: as_text(path.read_bytes()) for name, path in configuration(folder)}
+
+
+def configuration(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a configuration folder that are loaded, by name; what else lies there is not looked into."""
+    for path in sorted(
+        [folder / "switchyard.yaml", *chain.from_iterable((folder / one).rglob("*") for one in _FOLDERS)]
+    ):
         name = path.relative_to(folder).as_posix()
         if is_configuration(name) and path.is_file():
-            files[name] = as_text(path.read_bytes())
-    return files
+            yield name, path
 
 
 def is_configuration(name: str) -> bool:

@@ -1,12 +1,23 @@
 """The archive on Azure keeps the promises of `world.Archive`, against Azurite."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from shared import archive
 from shared.cloud.archive import BlobArchive
+from shared.cloud.queue import AzureQueue
+from shared.cloud.shelf import AzureShelf
+from shared.cloud.store import AzureStore
+from shared.record import Decision, Facts
+from shared.settings import WORK_QUEUE
 from tests.archive_contract import ArchiveContract
+from tests.store_contract import taken
 from tests.test_cloud_store import nobody
+from tests.world import START, Outside
 
 
 class TestBlobArchive(ArchiveContract):
@@ -15,3 +26,29 @@ class TestBlobArchive(ArchiveContract):
         made = BlobArchive(account, nobody())
         yield made
         await made.close()
+
+
+async def test_events_are_copied_from_the_tables_slice_by_slice(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_PAGE", 3)
+    outside = Outside()
+    async with AsyncExitStack() as closing:
+        queue = AzureQueue(account, WORK_QUEUE, nobody())
+        store = AzureStore(account, nobody(), queue, outside.clock)
+        shelf, blobs = AzureShelf(account, nobody()), BlobArchive(account, nobody())
+        for one in (queue, store, shelf, blobs):
+            closing.push_async_callback(one.close)
+        outside.store, outside.shelf = store, shelf
+        world = replace(outside.world, archive=blobs)
+        # Four at one moment, then one an hour and one at midnight, when a new day begins.
+        ages = [timedelta(hours=9), *[timedelta(hours=8, minutes=30)] * 4, timedelta(hours=8), timedelta(hours=1)]
+        records = [taken(n, 0, age=age) for n, age in enumerate(ages)]
+        waiting = taken(9, 0, age=timedelta(hours=2), needs=True)
+        for record in [*records, waiting]:
+            await store.take_in(record)
+        assert await archive.copy(world, START, START - timedelta(days=1)) == len(records)
+        await store.decide(waiting.id, Decision("v2", 1), Facts(metrics={"auc": 0.9}), ())
+        assert await archive.copy(world, START, START - timedelta(days=1)) == 1
+        found = [archive.read_line(text) async for text in archive.between(world, START - timedelta(days=1), START)]
+    assert sorted(one.id for one in found) == sorted(one.id for one in [*records, waiting])
+    assert [one.received for one in found[:-1]] == sorted(one.received for one in records)
+    assert (found[-1].config, found[-1].facts) == ("v2", Facts(metrics={"auc": 0.9}))

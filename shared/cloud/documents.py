@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from shared.errors import PermanentError, TemporaryError
-from shared.settings import is_configuration, read_folder
+from shared.settings import configuration, read_folder
 
 type _Looks = dict[str, tuple[int, int]]
 """When each file was written, and its size."""
@@ -56,10 +56,5 @@ class Folder:
     def _looks(self) -> _Looks:
         if not self._root.is_dir():
             raise TemporaryError(f"there is no configuration folder {self._root}")
-        found = {}
-        for path in self._root.rglob("*"):
-            name = path.relative_to(self._root).as_posix()
-            if is_configuration(name) and path.is_file():
-                state = path.stat()
-                found[name] = (state.st_mtime_ns, state.st_size)
-        return found
+        states = ((name, path.stat()) for name, path in configuration(self._root))
+        return {name: (state.st_mtime_ns, state.st_size) for name, state in states}
