@@ -211,7 +211,7 @@ def test_what_was_not_looked_up_then_cannot_be_decided_now():
     ("before", "after", "kinds", "said"),
     [
         ({"good": 0}, {"good": 3}, ["good"] * 4, "by good → by fine"),
-        ({"failed": 3}, {"failed": 2}, ["failed"], "otherwise: teams language"),
+        ({"failed": 3}, {"failed": 2}, ["failed"], "other language (teams)"),
         ({"failed": 3}, {"failed": 1}, ["failed"], "at 08:00:00 → at 2026-11-24 08:10:00"),
         ({"failed": 3}, {"failed": 1}, ["failed", "failed"], "sent → collected (told together with"),
         (

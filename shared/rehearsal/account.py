@@ -215,7 +215,7 @@ def _otherwise(one: Difference, says: Mapping[str, Mapping[str, object]]) -> str
     if before.together != after.together:
         parts.append(f"about {before.together or 1} → about {after.together or 1} events")
     if before.says != after.says:
-        parts.append(f"otherwise: {', '.join(_parameters(before, after, says))}")
+        parts += _parameters(before, after, says)
     return "; ".join(parts)
 
 
@@ -230,12 +230,13 @@ def _parameters(before: Row, after: Row, says: Mapping[str, Mapping[str, object]
     """Which of them differ; channels that came or went by their names."""
     was, now = _by_channel(before), _by_channel(after)
     found = [f"{channel} {'added' if channel in now else 'removed'}" for channel in sorted(was.keys() ^ now.keys())]
+    other: dict[str, list[str]] = {}
     for channel in sorted(was.keys() & now.keys()):
         if was[channel] != now[channel]:
             old, new = (_joined(digests, says) for digests in (was[channel], now[channel]))
             names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-            found.append(f"{channel} {', '.join(names) or 'addresses'}")
-    return found
+            other.setdefault(", ".join(names) or "addresses", []).append(channel)
+    return [*found, *(f"other {names} ({', '.join(channels)})" for names, channels in other.items())]
 
 
 def _by_channel(row: Row) -> dict[str, list[str]]:

@@ -429,7 +429,7 @@ class _File:
         if "rule" not in items:
             report.say(node.at, f"'rule' is missing: which rule does it, as in {_EXAMPLE}")
         elif rule is not None and rule not in self._rules:
-            report.say(items["rule"].at, f"unknown rule {rule!r}{nearest(rule, self._rules)}")
+            report.say(items["rule"].at, f"unknown rule {rule!r}{nearest(rule, self._known(rule))}")
         verbs = [verb for verb in _VERBS if verb in items]
         outcomes = [one for one in _OUTCOMES if one in items]
         for several in (verbs, outcomes):
@@ -446,6 +446,10 @@ class _File:
         to = report.text(items["to"], "who is on call") if "to" in items else ""
         together, times = (self._count(name, items.get(name)) for name in ("together", "times"))
         return Expected(node.at, rule or "", verb, target, outcome, guard, to or "", together, until, times or 1)
+
+    def _known(self, rule: str) -> set[str]:
+        """The names to choose from: of rules that nobody writes, only where one is meant."""
+        return {name for name in self._rules if name.startswith("(") == rule.startswith("(")}
 
     def _target(self, verb: str, node: Node) -> str:
         """Receivers, pipelines and policies by name; what else can be told from each other, as it is written in the rule."""

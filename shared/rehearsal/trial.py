@@ -399,9 +399,11 @@ def as_text(trials: Sequence[Trial], folder: str = "") -> str:
             rows.append(
                 f"{folder}{trial.file}:{step.line}:{step.column}: {trial.name!r}, step {step.step} ({step.words}) at {step.clock}"
             )
+            before: tuple[str, ...] = ()
             for one in step.differences:
                 rows.append(f"  {one.mark} {one.said}")
-                rows += [f"      {reason}" for reason in one.because]
+                rows += [f"      {reason}" for reason in one.because] if one.because != before else []
+                before = one.because
             rows.append("")
     failed = sum(not trial.passed for trial in trials)
     tests = f"{len(trials)} {'test' if len(trials) == 1 else 'tests'}"
