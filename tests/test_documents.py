@@ -66,3 +66,16 @@ def test_the_rules_of_the_document_are_one_configuration_whose_tests_pass_and_co
     trials, covered = try_all(stories, loaded)
     assert all(trial.passed for trial in trials), as_text(trials)
     assert covered.missing == ()
+
+
+@pytest.mark.parametrize("document", ["README.md", "README.ja.md"])
+def test_the_rules_that_are_shown_are_shipped(document):
+    shipped = {
+        rule["name"]: rule
+        for path in (ROOT / "config" / "rules").glob("*.yaml")
+        for rule in YAML(typ="safe").load(path.read_text(encoding="utf-8"))["rules"]
+    }
+    shown = [YAML(typ="safe").load(found) for found in EXAMPLE.findall(text(document))]
+    rules = [rule for one in shown for rule in one.get("rules", []) if "throttle" in rule or "expect" in rule]
+    assert len(rules) == 2
+    assert [rule for rule in rules if shipped[rule["name"]] != rule] == []
