@@ -25,6 +25,7 @@ check: $(READY)
 
 bench: $(READY) $(ENGINES)/.ready
 	$(BIN)/python -m bench.e2e
+	$(BIN)/python -m bench.impact
 	$(ENGINES)/bin/python -m bench.match
 
 $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
