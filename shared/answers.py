@@ -11,6 +11,7 @@ from shared.actions.arrived import FOLDER as ARRIVED
 from shared.errors import MissingError, PermanentError
 from shared.events import Event
 from shared.guards.ask import Ask, Behind, Ended, Entries, Get, Guarding, Keep, Swap
+from shared.guards.escalation import FIRST, said_at
 from shared.guards.throttle import ACCOUNTS, expired
 from shared.record import WorkspaceRef
 from shared.world import Shelf, World
@@ -90,6 +91,7 @@ async def put_away(world: World, before: datetime) -> None:
         **{folder: partial(expired, folder, before=before) for folder in ACCOUNTS},
         CAUSED: lambda text: msgspec.json.decode(text, type=Caused).at < before,
         ARRIVED: lambda text: text < before.isoformat(),
+        FIRST: lambda text: said_at(text) < before.isoformat(),
     }
     for folder, is_over in ended.items():
         for name, text in await everything(world.shelf, folder):

@@ -38,6 +38,7 @@ _GUARDS: Final = {
     "calendar": "時間帯",
     "silence": "サイレンス",
     "acknowledged": "対応済み",
+    "escalation": "初回通知なし",
     "cooldown": "クールダウン",
     "concurrency": "同時実行数",
 }

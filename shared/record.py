@@ -114,7 +114,7 @@ class Terms(Struct, frozen=True, omit_defaults=True):
     """On which terms an intent may run.
 
     `active`, `mute`: calendars in which it may, and may not. `after`: seconds behind the arrival of its event;
-    `unless_acknowledged`: only if nobody has taken care by then. `receiver`: who is told; `schedule`: on call, who gives the
+    `unless_acknowledged`: only if nobody has taken care by then; `leads`: such steps follow. `receiver`: who is told; `schedule`: on call, who gives the
     address. `pipeline`: whose guards hold. `keys`: what an absence rule knows the event by.
     """
 
@@ -123,6 +123,7 @@ class Terms(Struct, frozen=True, omit_defaults=True):
     mute: tuple[str, ...] = ()
     after: float = 0.0
     unless_acknowledged: bool = False
+    leads: bool = False
     receiver: str = ""
     schedule: str = ""
     pipeline: str = ""

@@ -58,6 +58,16 @@ rules:
     event: RunStatusChanged
     match: {tags.team: wake, run.status: Failed}
     do: [{notify: oncall}]
+  - name: wake-once
+    event: RunStatusChanged
+    match: {tags.team: wake-once, run.status: Failed}
+    throttle: {once_within: 30m}
+    do: [{notify: oncall}]
+  - name: wake-together
+    event: RunStatusChanged
+    match: {tags.team: wake-together, run.status: Failed}
+    throttle: {once_after: 15m}
+    do: [{notify: oncall}]
   - name: learn
     event: [RunStatusChanged, ModelRegistered]
     match: {tags.team: learn}
@@ -219,6 +229,28 @@ async def test_somebody_took_care_so_nobody_else_is_woken(station, outside):
     sms, mail = (await station.intents("e"))[1:]
     assert (sms.status, mail.status) == ("suppressed", "suppressed")
     assert "Mika took care of it" in sms.attempts[-1].note
+
+
+async def test_what_nobody_was_told_of_wakes_nobody_later(station, outside):
+    await station.send(failed("e1", "wake-once"))
+    await station.later(300)
+    await station.send(failed("e2", "wake-once"))
+    await station.work()
+    await station.later(3600)
+    assert (len(outside.http.sent), len(outside.sms.sent), len(outside.mail.sent)) == (1, 1, 1)  # of the first one only
+    assert await states(station, "e2") == [("teams", "suppressed"), ("sms", "suppressed"), ("email", "suppressed")]
+    assert (await station.intents("e2"))[1].attempts[-1].note.startswith("escalation: its first message did not go out")
+
+
+async def test_several_failures_that_are_told_together_wake_people_once(station, outside):
+    for n in range(3):
+        await station.send(failed(f"e{n}", "wake-together"))
+        await station.later(60)
+    for _ in range(6):
+        await station.later(700)
+    assert (len(outside.http.sent), len(outside.sms.sent), len(outside.mail.sent)) == (1, 1, 1)
+    assert "3 events" in outside.sms.sent[0][1]
+    assert await states(station, "e2") == [("teams", "collected"), ("sms", "suppressed"), ("email", "suppressed")]
 
 
 async def test_a_pipeline_cools_down_and_its_budget_is_told_of_once(station, outside):

@@ -13,6 +13,7 @@ import msgspec
 from shared.actions._text import name_of
 from shared.events import Event
 from shared.guards.ask import Behind, Get, Go, Guarding, Held, Ruling, Suppressed, Wait
+from shared.guards.escalation import after_the_first, first_was
 from shared.guards.loop import STARTS, cause, depth, hold
 from shared.guards.retraining import Start, may_start, refund
 from shared.guards.silence import silenced
@@ -52,11 +53,13 @@ def rule_on(case: Case, config: Config) -> Guarding[Ruling]:
         if looped:
             return Held("loop", looped)
     no = None if case.tried else (yield from _not_now(case, terms, config))
-    if no is not None:
-        return no
-    ruling: Ruling = Go()
-    if terms.throttle is not None:
+    if terms.unless_acknowledged:
+        return no or (yield from after_the_first(case, terms, due))
+    ruling: Ruling = no or Go()
+    if no is None and terms.throttle is not None:
         ruling = yield from throttled(terms.throttle, intent.event, intent.key, case.event.source, case.now)
+    if terms.leads and not isinstance(ruling, Wait):
+        yield from first_was(intent, case.now, went=isinstance(ruling, Go))
     pipeline = config.pipelines.get(terms.pipeline)
     if pipeline is None or not isinstance(ruling, Go):
         return ruling

@@ -32,7 +32,7 @@ _VERBS: Final = ("notify", *sorted(STARTS), "webhook", "teams", "email", "sms")
 _OUTCOMES: Final = ("suppressed", "held", "collected", "waits", "undecided", "refused")
 _MORE: Final = ("rule", "to", "together", "times")
 GUARDS: Final = {
-    "suppressed": ("throttle", "calendar", "silence", "acknowledged", "cooldown", "concurrency"),
+    "suppressed": ("throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency"),
     "held": ("budget", "loop"),
     "undecided": ("metrics", "job"),
 }

@@ -195,6 +195,7 @@ def _standing(rule: Rule, step: Step) -> Terms:
         mute=rule.mute,
         after=step.after,
         unless_acknowledged=step.tells and step.after > 0,
+        leads=step.tells and step.after == 0 and any(one.tells and one.after > 0 for one in rule.steps),
         receiver=step.receiver,
         schedule=step.schedule,
         pipeline=step.pipeline,

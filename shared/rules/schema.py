@@ -207,7 +207,7 @@ def _line() -> Json:
     """One of `expect`."""
     name: Json = {"type": ["string", "boolean"]}
     verbs = ("notify", "retrain", "resubmit", "promote", "dispatch", "webhook", "teams", "email", "sms")
-    suppressed = ["throttle", "calendar", "silence", "acknowledged", "cooldown", "concurrency"]
+    suppressed = ["throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency"]
     properties: Json = {
         "rule": {"type": "string"},
         **dict.fromkeys(verbs, name),
