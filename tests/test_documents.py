@@ -1,16 +1,23 @@
 """The documents say what is so: links lead somewhere, examples load, and what can be listed is listed."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from ruamel.yaml import YAML
 
+from shared.events import Event, Run
+from shared.record import Facts
 from shared.rehearsal.story import read_stories
 from shared.rehearsal.trial import as_text, try_all
 from shared.rollout.policy import Policy
 from shared.rollout.record import Status
+from shared.rules.audit import audit
+from shared.rules.explain import as_text as explained
+from shared.rules.explain import explain
+from shared.rules.filters import filters
 from shared.rules.load import load_texts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,3 +86,52 @@ def test_the_rules_that_are_shown_are_shipped(document):
     rules = [rule for one in shown for rule in one.get("rules", []) if "throttle" in rule or "expect" in rule]
     assert len(rules) == 2
     assert [rule for rule in rules if shipped[rule["name"]] != rule] == []
+
+
+def documented():
+    """The configuration of docs/rules.md, without its tests."""
+    blocks = re.findall(r"```yaml\n# config/(\S+)\n(.*?)```", text("docs/rules.md"), re.DOTALL)
+    return {name: f"\n{inner}" for name, inner in blocks if not name.startswith("tests/")}
+
+
+def printed(command):
+    """What the document shows as the answer to this command."""
+    found = re.search(rf"```console\n\$ {re.escape(command)}[^\n]*\n(.*?)```", text("docs/rules.md"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_what_explain_prints_in_the_document_is_what_it_prints():
+    happened = Event(
+        "e", "RunCompleted", datetime(2026, 11, 24, tzinfo=UTC), "/s", tags={"team": "great"}, run=Run("r")
+    )
+    told = explain(load_texts(documented()).rules, happened, Facts({"auc": 0.893}))
+    said = explained([one for one in told if one.rule == "fraud-run-great"])
+    assert said == printed("switchyard explain")
+
+
+def following(heading):
+    """The first example behind a heading that stands in no file."""
+    section = text("docs/rules.md").partition(f"\n## {heading}\n")[2]
+    return next(one for one in EXAMPLE.findall(section) if not one.startswith("#"))
+
+
+def test_what_check_warns_of_in_the_document_is_what_it_warns_of():
+    example = following("What check finds beside mistakes")
+    loaded = load_texts(documented() | {"rules/fraud.yaml": example})
+    assert loaded.problems == ()
+    (found,) = [one for one in audit(loaded) if one.code == "loop"]
+    said = f"config/{found.file}:{found.line}:{found.column}: warning: {found.message}"
+    assert said == " ".join(printed("switchyard check").split())
+
+
+def test_the_filters_of_the_document_are_those_of_its_rule():
+    main = {name: inner for name, inner in documented().items() if name == "switchyard.yaml"}
+    loaded = load_texts(main | {"rules/fraud.yaml": following("Event Grid filters")})
+    assert loaded.problems == ()
+    (topic,) = filters(loaded.rules, loaded.config.workspaces.values()).topics
+    (one,) = topic.subscriptions
+    said = text("docs/rules.md").partition("\n## Event Grid filters\n")[2]
+    clauses = [f"{clause.key} {clause.operator} {' '.join(clause.values)}" for clause in one.clauses]
+    assert len(clauses) == 3
+    assert [clause for clause in clauses if f"`{clause}`" not in said] == []
