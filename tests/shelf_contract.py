@@ -9,8 +9,15 @@ from dataclasses import dataclass
 
 import pytest
 
+from shared.answers import answered
+from shared.guards.ask import Go
+from shared.guards.retraining import LEDGERS, Start, may_start, read
+from shared.guards.throttle import throttled
+from shared.record import Throttle
+from shared.rules.config import Budget, Pipeline, Spend
 from shared.world import Shelf
 from tests.store_contract import noise
+from tests.world import Outside
 
 NAMES = ["0000000001-a.b~c", "000123", "A", "Z", "_holder", "a", "b-1", "b_1", "x" * 100]
 
@@ -99,3 +106,24 @@ class ShelfContract:
         await place.shelf.swap("f", "taken", "4", None)
         again = await place.restart()
         assert list(await again.all("f")) == [("kept", "1"), ("put", "2"), ("swapped", "3")]
+
+    async def test_workers_that_race_for_a_budget_take_what_there_is_and_no_more(self, place: ShelfPlace) -> None:
+        outside = Outside()
+        outside.shelf = place.shelf
+        limits = Pipeline(source="azureml:a:1", experiment="e", budget=Budget(day=Spend(runs=3)))
+        starts = [Start(f"k{n}", outside.clock(), f"k{n}") for n in range(8)]
+        rulings = await asyncio.gather(
+            *(answered(may_start("p", limits, start, "UTC"), outside.world) for start in starts)
+        )
+        assert [type(one) for one in rulings].count(Go) == 3
+        (kept,) = [text for _, text in await place.shelf.all(LEDGERS)]
+        assert len(read(kept).starts) == 3
+
+    async def test_workers_that_race_with_a_message_send_it_once(self, place: ShelfPlace) -> None:
+        outside = Outside()
+        outside.shelf = place.shelf
+        throttle, now = Throttle("once_within", 600, "a"), outside.clock()
+        rulings = await asyncio.gather(
+            *(answered(throttled(throttle, f"e{n}", f"k{n}", "/s", now), outside.world) for n in range(6))
+        )
+        assert [type(one) for one in rulings].count(Go) == 1
