@@ -489,7 +489,8 @@ def _together(node: Node | None, report: Report) -> bool:
     if node is None or node.value == "together":
         return True
     if node.value != "each":
-        report.say(node.at, f"children: expected 'together' or 'each', found {node.kind}")
+        shown = repr(node.value) if isinstance(node.value, str) else node.kind
+        report.say(node.at, f"children: expected 'together' or 'each', found {shown}")
     return False
 
 

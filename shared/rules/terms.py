@@ -57,7 +57,7 @@ def read_length(node: Node, name: str, report: Report) -> float:
     """Seconds; 0 with what is wrong said."""
     length = seconds(node.value) if isinstance(node.value, str) else None
     if length is None or length <= 0:
-        shown = f"{node.value!r}" if isinstance(node.value, str) else node.kind
+        shown = repr(node.value) if isinstance(node.value, str | int | float) else node.kind
         report.say(node.at, f"{name}: {shown} is no length of time: expected one such as '10m', '2h' or '1d12h'")
         return 0.0
     if length > LONGEST:
