@@ -138,3 +138,16 @@ def test_false_alarms_are_as_rare_as_the_document_says(kind, most):
             seen, now = watched(seen, [record(at)], RULES), at
         assert now > T0
     assert alarms / (200 * 2) <= most  # a rule and month
+
+
+def test_that_nothing_is_missing_any_more_is_no_silence():
+    text = "rules: [{name: gone, expect: ModelDeployed, after: ModelRegistered, within: 1h, do: [{notify: team}]}]"
+    absence = load_texts({"switchyard.yaml": MAIN, "rules/a.yaml": text}).rules
+
+    def happened(at, kind):
+        event = Event(f"{kind}{at}", kind, at, "/s", data={"rule": "gone"})
+        return EventRecord(event.record, at, "decided", event, plan(absence, event))
+
+    kinds = ("ModelRegistered", "ModelDeployed", "ExpectedEventMissing")
+    seen = watched(Watched(), [happened(T0 + n * HOUR, kind) for n in range(50) for kind in kinds], absence)
+    assert [one.rule.name for one in silent(seen, absence, T0 + 60 * DAY)] == ["gone"]

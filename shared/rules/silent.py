@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from shared.events import Event
 from shared.record import EventRecord, Facts
+from shared.rules.load import ARRIVED, MISSING
 from shared.rules.match import Block, Condition, Line
 from shared.rules.plan import Rule, Rules
 
@@ -98,7 +99,8 @@ def told(seen: Watched, names: Iterable[str]) -> Watched:
 
 
 def _written(rules: Rules) -> list[Rule]:
-    return [rule for rule in rules.rules if not rule.implicit]
+    """Those that people expect to fire: that nothing is missing any more is good news."""
+    return [rule for rule in rules.rules if not (rule.implicit or rule.name.endswith((ARRIVED, MISSING)))]
 
 
 def _text(rule: Rule) -> str:
