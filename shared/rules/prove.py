@@ -323,9 +323,10 @@ def _candidates(domain: Domain, asks: Sequence[_Ask]) -> Iterator[object]:
     if domain.only is not None:
         yield from domain.only
     else:
-        points = list(dict.fromkeys(point for test, _ in asks for point in test.points))
+        points = [point for test, _ in asks for point in test.points]
+        # Sorted out by kind before doubles are: true is 1 to a set.
         numbers = sorted({point for point in points if isinstance(point, int | float) and not isinstance(point, bool)})
-        texts = [point for point in points if isinstance(point, str)]
+        texts = list(dict.fromkeys(point for point in points if isinstance(point, str)))
         patterns = list(dict.fromkeys(pattern for test, _ in asks for pattern in test.patterns))
         kind = domain.kind
         if kind in {"text", "any"}:
