@@ -239,7 +239,7 @@ def test_whatever_comes_through_the_door_has_one_of_the_shapes_of_its_type(event
     facts = Facts(
         {"auc": 0.9} if metrics and event.run else {} if metrics else None, looked_up if job else None, unknown
     )
-    if event.run is None and event.type != "ModelRegistered":
+    if event.run is None and (event.model is None or event.type != "ModelRegistered"):
         facts = Facts(metrics={})  # there is nobody to ask about
     among = shapes(event.type, doubt=True)
     assert any(fits(shape, event, facts) for shape in among)
