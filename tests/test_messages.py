@@ -278,7 +278,7 @@ def trials(n: int) -> list[tuple[Event, Facts]]:
 @both_languages
 @pytest.mark.parametrize(
     ("metric", "lower", "best", "worst"),
-    [("auc", None, "HD_1_19", "HD_1_0"), ("loss", None, "HD_1_19", "HD_1_0"), ("auc", True, "HD_1_0", "HD_1_19")],
+    [("auc", None, "#19", "#0"), ("loss", None, "#19", "#0"), ("auc", True, "#0", "#19")],
 )
 def test_several_events_are_told_of_with_their_number_the_best_and_the_worst(
     language: Language, metric: str, *, lower: bool | None, best: str, worst: str
@@ -300,6 +300,8 @@ def test_several_events_are_told_of_with_their_number_the_best_and_the_worst(
     assert facts["Best" if language == "en" else "最良"].startswith(f"{best}: {metric}")
     assert facts["Worst" if language == "en" else "最低"].startswith(f"{worst}: {metric}")
     assert "490" in note.text  # beside the ten that are shown
+    assert note.text.startswith(f"- {best}: {metric}")
+    assert facts["Part of" if language == "en" else "親ジョブ"] == "HD_1"
     assert not [bad for bad in ("None", "Undefined", "{{", "{%", "Template=") if bad in said], said
 
 

@@ -174,10 +174,10 @@ async def test_the_trials_of_a_sweep_make_one_message_with_the_best_and_the_wors
     await station.work()
     await station.later(130)
     titles = [card["speak"] for card in cards(outside)]
-    assert titles == ["Run completed: HD_ab", "20 events of HD_ab: 20 RunCompleted"]
+    assert titles == ["Run completed: HD_ab", "20 events of fraud: 20 RunCompleted"]
     whole = said(cards(outside)[1])
-    assert "HD_ab_19: auc 0.89" in whole
-    assert "HD_ab_0: auc 0.7" in whole
+    assert "#19: auc 0.89" in whole
+    assert "#0: auc 0.7" in whole
     assert await states(station, "t0") == [("teams", "done")]
     assert await states(station, "t19") == [("teams", "collected")]
 

@@ -26,8 +26,8 @@ class One(Struct, frozen=True):
 
 
 class Together(Struct, frozen=True):
-    """`count`: of all of them, more than are shown. `groups`: how many of which kind and status, the most first. `metric`: by
-    which `best` and `worst` are told; "" where none is known of them.
+    """`count`: of all of them, more than are shown. `groups`: how many of which kind and status, the most first. `items`: the best
+    first, or in the order in which they happened. `metric`: by which `best` and `worst` are told; "" where none is known of them.
     """
 
     count: int
@@ -60,7 +60,7 @@ def together(members: Sequence[tuple[Event, Facts]], total: int, metric: str, *,
         count=max(total, len(ones)),
         parent=parents.pop() if len(parents) == 1 else "",
         groups=tuple(sorted(groups.items(), key=lambda group: (-group[1], group[0]))),
-        items=tuple(ones[:_SHOWN]),
+        items=tuple([*ranked, *(one for one in ones if one.value is None)][:_SHOWN]),
         first=ones[0].time,
         last=ones[-1].time,
         metric=metric if ranked else "",
@@ -79,7 +79,10 @@ def _one(event: Event, facts: Facts, metric: str) -> One:
 
 def _about(event: Event, facts: Facts) -> str:
     if event.run:
-        return (facts.job.name if facts.job else None) or event.run.id
+        name = (facts.job.name if facts.job else None) or event.run.id
+        # The trials of a sweep are called as it is, with a number: on a phone the number is what can be read.
+        parent = f"{event.run.parent}_"
+        return f"#{event.run.id.removeprefix(parent)}" if event.run.id.startswith(parent) else name
     if event.drift:
         return " ".join(part for part in (event.drift.monitor, event.drift.signal) if part) or event.subject
     if event.model:
