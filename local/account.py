@@ -32,6 +32,7 @@ from shared.rollout.record import (
     Verb,
 )
 from shared.rules.load import ARRIVED, TELL, Loaded
+from shared.rules.plan import OF_RUNS
 from shared.service import Told
 from shared.world import Clock
 
@@ -160,7 +161,7 @@ class Account:
             self._line(_head(record.event), "[dim]people were told of this already[/]")
         elif told.what == "again":
             self._line(_head(record.event), "[dim]delivered again: taken in once, nothing to do[/]")
-        elif record.event.run and record.event.run.is_child and record.decision:
+        elif record.event.run and record.event.run.is_child and record.event.type in OF_RUNS and record.decision:
             if told.what != "decided":
                 self._count(f"{record.event.type} of children → {matched(record.decision)}", self._alike)
         else:

@@ -48,6 +48,10 @@ rules:
     event: [RunCompleted, RunStatusChanged]
     match: {tags.team: sweep, run.status: [Completed, Failed]}
     do: [{notify: fraud}]
+  - name: drift
+    event: DriftDetected
+    match: {tags.team: monitor}
+    do: [{notify: fraud}]
   - name: office-hours
     event: RunCompleted
     match: {tags.team: office}
@@ -180,6 +184,19 @@ async def test_the_trials_of_a_sweep_make_one_message_with_the_best_and_the_wors
     assert "#0: auc 0.7" in whole
     assert await states(station, "t0") == [("teams", "done")]
     assert await states(station, "t19") == [("teams", "collected")]
+
+
+async def test_drift_that_a_step_of_a_monitor_finds_is_told_at_once(station, outside):
+    """It comes as a run with a parent, and is no trial of anything."""
+    tags = {"team": "monitor", "azureml_modelmonitor_threshold_breached": "m_s has failed due to one or more features"}
+    parent = {"azureml.parentRunId": "pipeline"}
+    await station.send(
+        run_event(
+            "d", "RunStatusChanged", runStatus="Failed", runTags=tags, runProperties=parent, runType="azureml.StepRun"
+        )
+    )
+    await station.work()
+    assert await states(station, "d") == [("teams", "done")]
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,9 @@ def _standing(rule: Rule, step: Step) -> Terms:
     )
 
 
+OF_RUNS: Final = frozenset({"RunCompleted", "RunStatusChanged"})
+"""Types of which a sweep raises many. Drift that a step of a monitor finds is not one of many."""
+
 CHILDREN: Final = 6 * 3600.0
 """Seconds after which the children of one run are told of at the latest, also if it has not ended."""
 
@@ -220,7 +223,7 @@ def _throttle(rule: Rule, step: Step, event: Event, facts: Facts) -> Throttle | 
         values = [_said(path.get(event, facts)) for path in asked.by]
         shown = ", ".join(f"{path.name} {value}" for path, value in zip(asked.by, values, strict=True))
         return Throttle(asked.kind, asked.seconds, _account(rule, values), shown, asked.threshold)
-    if not (step.tells and rule.together and step.after == 0):
+    if not (step.tells and rule.together and step.after == 0 and event.type in OF_RUNS):
         return None
     run = run_of(event, facts)
     if run is None or not run.is_child or run.parent is None:
