@@ -135,3 +135,14 @@ def test_the_filters_of_the_document_are_those_of_its_rule():
     clauses = [f"{clause.key} {clause.operator} {' '.join(clause.values)}" for clause in one.clauses]
     assert len(clauses) == 3
     assert [clause for clause in clauses if f"`{clause}`" not in said] == []
+
+
+def test_the_broken_file_of_the_document_stays_as_it_was():
+    broken = following("An edit in force")
+    worked = broken.replace("RunComplete ", "RunCompleted ")
+    main = {name: inner for name, inner in documented().items() if name == "switchyard.yaml"}
+    before = load_texts(main | {"rules/fraud.yaml": worked})
+    after = load_texts(main | {"rules/fraud.yaml": broken}, before.good)
+    assert (before.problems, after.version, after.kept) == ((), before.version, ("rules/fraud.yaml",))
+    (problem,) = after.problems
+    assert f"refused  {problem}".partition("; did")[0] in text("docs/rules.md")
