@@ -107,7 +107,16 @@ def test_what_explain_prints_in_the_document_is_what_it_prints():
     )
     told = explain(load_texts(documented()).rules, happened, Facts({"auc": 0.893}))
     said = explained([one for one in told if one.rule == "fraud-run-great"])
-    assert said == printed("switchyard explain")
+    assert said == printed("switchyard explain run-completed.json")
+
+
+def test_what_explain_says_of_a_time_in_the_document_is_what_it_says():
+    loaded = load_texts(documented())
+    at = datetime.fromisoformat("2026-11-24T17:55:00+09:00")
+    happened = Event("e", "ModelRegistered", at, "/s", tags={"team": "hours"})
+    told = explain(loaded.rules, happened, hours=loaded.config.hours)
+    said = explained([one for one in told if one.rule == "model-registered"])
+    assert said == printed("switchyard explain model-registered.json")
 
 
 def following(heading):

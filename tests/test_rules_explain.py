@@ -165,3 +165,22 @@ def test_only_what_was_missed_has_a_change_and_no_more_than_were_asked_for():
 
 def test_without_rules_there_is_something_to_read_all_the_same():
     assert as_text([]) == "There are no rules.\n"
+
+
+@pytest.mark.parametrize(("clock", "then"), [("17:59", "then"), ("18:00", "not then")])
+def test_of_a_rule_that_matches_it_says_how_often_and_whether_it_may_at_that_time(clock, then):
+    main = """
+receivers:
+  team: {email: a@contoso.com, escalate: [{after: 10m, on_call: rota, by: sms}]}
+  sato: {sms: "+819011112222"}
+calendars: {office: {days: mon-fri, from: "08:00", to: "18:00"}}
+schedules: {rota: {start: 2026-11-02, handover: "09:00", every: 7d, people: [sato]}}
+"""
+    rule = "rules: [{name: a, event: RunCompleted, active: office, throttle: {accumulate_within: 1h, threshold: 3, by: [run.id]}, do: [{notify: team}]}]"
+    loaded = load_texts({"switchyard.yaml": main, "rules/a.yaml": rule})
+    assert not loaded.problems, loaded.problems
+    at = datetime.fromisoformat(f"2026-11-24T{clock}:00+00:00")
+    text = as_text(explain(loaded.rules, Event("e", "RunCompleted", at, "/s", run=Run("r")), hours=loaded.config.hours))
+    assert "  · accumulate_within 1h, 3 of them by run.id\n" in text
+    assert f"  · active office: {then}\n" in text
+    assert "  → sms whoever is on call by rota, after 10m unless somebody acknowledges it\n" in text

@@ -27,13 +27,17 @@ def run(arguments: Namespace) -> int:
         print(f"switchyard: {said}", file=sys.stderr)
     if arguments.json:
         told = [
-            {"event": event.id, "type": event.type, "rules": json.loads(as_json(explain(loaded.rules, event, facts)))}
+            {
+                "event": event.id,
+                "type": event.type,
+                "rules": json.loads(as_json(explain(loaded.rules, event, facts, hours=loaded.config.hours))),
+            }
             for event in events
         ]
         print(json.dumps(told, ensure_ascii=False, indent=2))
         return 0
     for n, event in enumerate(events):
-        text = as_text(explain(loaded.rules, event, facts))
+        text = as_text(explain(loaded.rules, event, facts, hours=loaded.config.hours))
         head = f"{event.type} {event.subject or event.id}"
         print(("\n" if n else "") + "\n".join(printable(line) for line in [head, "", *text.splitlines()]))
     return 0

@@ -1,13 +1,16 @@
 """Why, and why not: every rule held against one event, line by line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
 
+from shared.calendars import Calendar
 from shared.events import Event
-from shared.record import Checked, Facts, Intent, Lookup
+from shared.record import Checked, Facts, Intent, Lookup, Terms
+from shared.rollout.hours import written
 from shared.rules.change import Change
 from shared.rules.match import WAITING, YES, shown
 from shared.rules.near import Nearest, nearest_change
@@ -34,7 +37,7 @@ class Explained:
 @dataclass(frozen=True)
 class Explanation:
     """One rule. `by`: the rule that stopped it, or that it waits for; `events`: the types it is for; `change`: of one that
-    was missed, the smallest that would have matched.
+    was missed, the smallest that would have matched. `terms`: how often and when it fires, in words.
     """
 
     rule: str
@@ -47,6 +50,7 @@ class Explanation:
     by: str = ""
     needs: tuple[Lookup, ...] = ()
     change: Nearest | None = None
+    terms: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -54,11 +58,20 @@ class Explanation:
 
 
 _NOTHING: Final = Facts()
+_NO_HOURS: Final[Mapping[str, Calendar]] = {}
 
 
-def explain(rules: Rules, event: Event, facts: Facts = _NOTHING, *, changes: int | None = None) -> list[Explanation]:
+def explain(
+    rules: Rules,
+    event: Event,
+    facts: Facts = _NOTHING,
+    *,
+    changes: int | None = None,
+    hours: Mapping[str, Calendar] = _NO_HOURS,
+) -> list[Explanation]:
     """Matched rules first, then those nearest to matching (fewest failed lines), then those for other events. `changes`:
-    for how many of those that were missed the smallest change is looked for, if not for all.
+    for how many of those that were missed the smallest change is looked for, if not for all. `hours`: calendars, asked about
+    the time of the event.
     """
     decision = plan(rules, event, facts)
     verdicts = {verdict.rule: verdict for verdict in decision.verdicts}
@@ -73,11 +86,26 @@ def explain(rules: Rules, event: Event, facts: Facts = _NOTHING, *, changes: int
         by = verdict.by if verdict else ""
         lines, needs = _lines(rule, event, facts)
         told = Explanation(rule.name, rule.file, rule.line, outcome, rule.events, lines, intents, by, needs)
-        found.append((rule, told))
+        found.append((rule, replace(told, terms=_terms(rule, hours, event.time)) if intents else told))
     found.sort(key=lambda pair: (_ORDER[pair[1].outcome], pair[1].failed))
     missed = [rule for rule, one in found if one.outcome == "missed"][:changes]
     nearest = {rule.name: nearest_change(rule, event, facts) for rule in missed}
     return [replace(one, change=nearest.get(one.rule)) for _, one in found]
+
+
+def _terms(rule: Rule, hours: Mapping[str, Calendar], at: datetime) -> tuple[str, ...]:
+    """How often it fires, and whether it may then."""
+    found = []
+    if rule.throttle is not None:
+        by = f" by {', '.join(path.name for path in rule.throttle.by)}" if rule.throttle.by else ""
+        threshold = f", {rule.throttle.threshold} of them" if rule.throttle.threshold else ""
+        found.append(f"{rule.throttle.kind} {written(rule.throttle.seconds)}{threshold}{by}")
+    for word, names in (("active", rule.active), ("mute", rule.mute)):
+        known = [hours[name] for name in names if name in hours]
+        covered = any(one.covers(at) for one in known)
+        now = "" if not known else "then" if covered else "not then"
+        found += [f"{word} {', '.join(names)}{f': {now}' if now else ''}"] if names else []
+    return tuple(found)
 
 
 def _lines(rule: Rule, event: Event, facts: Facts) -> tuple[tuple[Explained, ...], tuple[Lookup, ...]]:
@@ -119,6 +147,7 @@ def _paragraph(one: Explanation) -> str:
     if not one.lines:
         rows.append("  ✓ every event of its type: it has no conditions")
     rows += [f"  → {intent.action} {_target(intent)}".rstrip() for intent in one.intents]
+    rows += [f"  · {said}" for said in one.terms]
     rows += [f"  → {in_words(one.change)}"] if one.change else []
     return "\n".join(rows)
 
@@ -151,9 +180,15 @@ def _actual(line: Explained) -> str:
 
 def _target(intent: Intent) -> str:
     """What tells one effect from another, in a few words."""
+    terms = intent.terms or Terms()
+    later = f", after {written(terms.after)}" if terms.after else ""
+    if terms.after and terms.unless_acknowledged:
+        later = f"{later} unless somebody acknowledges it"
+    if terms.schedule:
+        return f"whoever is on call by {terms.schedule}{later}"
     names = ("policy", "url", "to", "github", "source", "workflow", "event_type", "limit")
     said = [intent.params[name] for name in names if name in intent.params]
-    return ", ".join(", ".join(map(str, one)) if isinstance(one, list) else str(one) for one in said)
+    return ", ".join(", ".join(map(str, one)) if isinstance(one, list) else str(one) for one in said) + later
 
 
 def in_words(nearest: Nearest) -> str:
