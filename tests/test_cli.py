@@ -497,6 +497,14 @@ def test_the_archive_is_printed_day_by_day_and_counted(far, capsys):
     assert (said.out, said.err) == ('{"id":"a"}\n{"id":"b"}\n{"id":"c"}\n', "3 events\n")
 
 
+def test_without_an_end_the_archive_is_printed_up_to_the_clock_of_the_service(far, capsys):
+    """Which may be a simulated one, hours ahead of ours."""
+    far.answers = [(200, b'{"id":"a"}\n')] * 3
+    assert main(["events", "export", "--url", far.url, "--since", "1d"]) == 0
+    asked = [dict(parse_qsl(urlsplit(path).query)) for _, path, _, _ in far.got]
+    assert ["until" in one for one in asked] == [True] * (len(asked) - 1) + [False]
+
+
 def test_a_time_that_is_none_is_no_span(far, capsys):
     assert main(["events", "export", "--url", far.url, "--since", "yesterday"]) == 1
     assert "'yesterday' is no time: expected one such as 2026-11-20T08:30:00Z" in capsys.readouterr().err

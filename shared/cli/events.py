@@ -147,13 +147,18 @@ def _acknowledge(arguments: Namespace) -> int:
 
 
 def _export(arguments: Namespace) -> int:
-    """Day by day, so that no answer is too long for the service."""
+    """Day by day, so that no answer is too long for the service. Without an end, up to its own clock, which may be a
+    simulated one and far ahead of ours.
+    """
     now = datetime.now(UTC)
     since, until = _when(arguments.since, now), _when(arguments.until, now) if arguments.until else now
     counted = 0
     while since < until:
         end = min(since.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1), until)
-        for text in lines(arguments.url, "/api/archive", {"since": since.isoformat(), "until": end.isoformat()}):
+        asked = {"since": since.isoformat()}
+        if arguments.until or end < until:
+            asked["until"] = end.isoformat()
+        for text in lines(arguments.url, "/api/archive", asked):
             print(text)
             counted += 1
         since = end

@@ -20,6 +20,9 @@ def run(arguments: Namespace) -> int:
         raise FailedError(f"there is no configuration folder {folder}: name the folder to test")
     loaded = load_texts(read_folder(folder))
     stories, wrong = read_stories(read_tests(folder), loaded)
+    broken = [name for name in loaded.rejected_files if name.startswith("rules/")]
+    if broken:
+        wrong = [one for one in wrong if not one.message.startswith("unknown rule ")]
     # Tests of rules that are not in force would fail, or pass, for no good reason.
     problems = [replace(one, file=str(folder / one.file)) for one in sorted((*loaded.problems, *wrong))]
     trials, covered = try_all(stories, loaded)
@@ -34,6 +37,8 @@ def run(arguments: Namespace) -> int:
         return 0 if good else 1
     for one in problems:
         print(one)
+    if broken:
+        print(f"{folder}: tests that name rules of {', '.join(broken)} are left out until that is mended")
     if not trials and not problems:
         print(f"{folder}: there are no tests: write {folder / FOLDER}NAME.yaml")
     else:
