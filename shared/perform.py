@@ -242,11 +242,13 @@ class Performer:
         facts = claim.event.facts or Facts()
         case = guards.Case(intent, event, facts, began, claim.event.received, tried=tried)
         try:
-            ruling = await answered(guards.rule_on(case, self.loaded.config), world, event)
-            if isinstance(ruling, Go) and (echo := await self._own(intent, event)):
-                ruling = Held("own", echo)
+            # First: what is held for this must not have been taken from a budget.
+            echo = await self._own(intent, event)
+            ruling = (
+                Held("own", echo) if echo else await answered(guards.rule_on(case, self.loaded.config), world, event)
+            )
         except TemporaryError as error:
-            return await self._later(claim, attempt, began, error, twice=False)
+            return await self._later(claim, attempt, began, error, twice=False, tried=False)
         if not isinstance(ruling, Go):
             return await self._not_now(claim, began, ruling)
         twice = not action.idempotent and (claim.interrupted or claim.record.maybe_twice)
@@ -418,13 +420,15 @@ class Performer:
         return Performed(outcome, claim, note)
 
     async def _later(
-        self, claim: Claim, attempt: int, at: datetime, error: TemporaryError, *, twice: bool
+        self, claim: Claim, attempt: int, at: datetime, error: TemporaryError, *, twice: bool, tried: bool = True
     ) -> Performed:
+        """`tried`: what it asks for was begun; else the guards could not be asked, and will be."""
         limit = self.loaded.config.limits.attempts
         if attempt + 1 >= limit:
             note = f"{error}; this was try {attempt + 1} of {limit}, and the last"
             return await self._end(claim, "failed", at, note, twice=twice)
         pause = wait(attempt, error.retry_after)
-        tried = Attempt(at, "later", f"{error}; again in {pause:.0f} s", uncertain=error.sent)
-        await self.world.store.settle(claim.record.intent.key, "retrying", tried, maybe_twice=twice)
+        note = f"{error}; again in {pause:.0f} s"
+        told = Attempt(at, "later" if tried else "waits", note, uncertain=tried and error.sent)
+        await self.world.store.settle(claim.record.intent.key, "retrying", told, maybe_twice=twice)
         return Performed("later", claim, str(error), pause)

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from shared.errors import TemporaryError
+from shared.guards.throttle import name_of
 from shared.record import Job
 from shared.world import Origin
 from tests.station import SWITCHYARD, WORKSPACE, Station, opened, run_event
@@ -391,3 +393,20 @@ async def test_a_host_that_starts_again_goes_on_waiting(outside, tmp_path):
         await after.later(7200)
         assert len(cards(outside)) == 2
     assert outside.clock() == START + timedelta(seconds=7801)
+
+
+async def test_a_guard_that_could_not_be_asked_is_asked_again_and_has_not_been_passed(station, outside):
+    outside.serving.failure = TemporaryError("out of reach")
+    await station.send(registered("m", "1", team="learn"))
+    await station.work()
+    (intent,) = [one for one in await station.intents("m") if one.intent.action == "retrain"]
+    assert (intent.status, intent.attempts[-1].outcome) == ("retrying", "waits")
+    outside.serving.failure = None
+    await station.service.world.shelf.put("ledgers", name_of("weekly"), json.dumps({"starts": [LATELY]}))
+    await station.later(30)
+    (intent,) = [one for one in await station.intents("m") if one.intent.action == "retrain"]
+    assert intent.status == "suppressed"
+    assert "cools down" in intent.attempts[-1].note
+
+
+LATELY = {"key": "other", "at": "2026-11-20T08:20:00Z", "job": "other"}
