@@ -107,7 +107,9 @@ def links(settings: Settings, record: EventRecord, facts: Facts, to: str = "") -
     """The next clicks: the run in the studio, the record in the console; of a notice about another event, that event. And
     where the receiver `to` may say that somebody sees to it.
     """
-    return [*_looks(settings, record, facts), *_acknowledgement(settings, record, to)]
+    *first, last = _looks(settings, record, facts)
+    # The last one is what a text message has room for.
+    return [*first, *_acknowledgement(settings, record, to), last]
 
 
 def _looks(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:

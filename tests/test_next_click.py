@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 import requests
 
-from shared.events import Event, Run
+from shared.actions.sms import fit
+from shared.events import Drift, Event, Run
 from shared.messages import render
 from shared.perform import links
 from shared.record import EventRecord, Facts, Job
@@ -29,6 +30,17 @@ def test_a_notice_leads_to_the_event_that_it_is_about_where_the_replay_button_is
     assert [link.url for link in links(settings, record(NOTICE), Facts())] == [
         "https://switchyard.contoso.com/events/abc"
     ]
+
+
+def test_a_text_message_ends_in_a_link_that_it_has_room_for():
+    """The signed one is as long as a whole message: who is called by SMS reads the record."""
+    settings = Settings(public_url="https://switchyard.contoso.com", signing_key="k")
+    drift = Event("d1", "DriftDetected", NOW, "/x", drift=Drift("fraud-monitor", "data_drift"))
+    found = links(settings, record(drift), Facts(), "fraud-oncall")
+    assert "acknowledge" in {link.text for link in found}
+    note = render(None, drift, Facts(), language="ja", links=found)
+    assert fit(note.short) == note.short
+    assert note.short.endswith(f"https://switchyard.contoso.com/events/{drift.record}")
 
 
 async def test_the_page_of_a_notice_links_to_that_event_too():
