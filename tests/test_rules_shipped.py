@@ -44,7 +44,11 @@ def event(kind: str, **data: object) -> Event:
         ),
         (
             event("RolloutRolledBack", policy="fraud-online"),
-            {"(rollout fraud-online)": ["teams", "email"], "platform-rollout-rolled-back": ["teams", "email"]},
+            {
+                "fraud-model-not-deployed (arrived)": ["arrived"],
+                "(rollout fraud-online)": ["teams", "email"],
+                "platform-rollout-rolled-back": ["teams", "email"],
+            },
         ),
         (event("ActionFailed"), {TELL: ["teams", "email"]}),
         (event("Digest"), {TELL: ["teams", "email"]}),
