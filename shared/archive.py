@@ -76,17 +76,6 @@ def read_line(text: str | bytes) -> Archived:
     return Archived(event.record, event.time, event)
 
 
-def distinct(lines: Iterable[str]) -> Iterator[Archived]:
-    """The events of lines, each once."""
-    seen: set[str] = set()
-    for text in lines:
-        if text.strip():
-            one = read_line(text)
-            if one.id not in seen:
-                seen.add(one.id)
-                yield one
-
-
 # Copying
 
 

@@ -22,7 +22,7 @@ from shared.events import OWN, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
 from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
-from shared.rules.load import Loaded, load_texts
+from shared.rules.load import TOLD, Loaded, load_texts
 from shared.rules.plan import Rules, plan
 from shared.rules.silences import Notice, due_notices, in_words, resolved_by
 from shared.settings import Settings, read_folder
@@ -41,9 +41,6 @@ UNREAD: Final = replace(
 
 KEEP_DAYS: Final = 30
 KEEP_EVENTS: Final = 200_000
-_TELLING: Final = frozenset(
-    {"ActionFailed", "EventRefused", "Digest", "RuleSilent", "RulesChanged", "SilenceEnding", "SilenceLong"}
-)
 _HOUR: Final = 3600.0
 _LONGEST_DELAY: Final = 6 * 86_400.0
 _FRESH: Final = timedelta(seconds=5)
@@ -320,7 +317,7 @@ class Service:
         `alone`: it is about this record, and not one for all that come under this name.
         """
         about = record.event
-        if about is not None and about.type in _TELLING:
+        if about is not None and about.type in TOLD:
             log.error("could not tell anybody", extra={"record": record.id, "reason": said.get("reason")})
             return
         if record.replays:

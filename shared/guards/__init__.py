@@ -21,7 +21,7 @@ from shared.guards.throttle import family_ended, throttled
 from shared.record import ACKS, Facts, Intent, Terms, WorkspaceRef
 from shared.rules.config import Config, Pipeline
 
-__all__ = ["ACKS", "STARTS", "Case", "cause", "depth", "ended", "refund", "rule_on"]
+__all__ = ["STARTS", "Case", "cause", "depth", "ended", "refund", "rule_on"]
 
 _TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
 _FREE: Final = Terms()

@@ -29,7 +29,6 @@ _RAW: Final = {
     "BlobCreated": "Microsoft.Storage.BlobCreated",
     **{name: f"{AZURE_ML}{name}" for name in _AZURE},
 }
-_PLACES: Final = frozenset({"workspace", "resource_group", "subscription", "source"})
 _LISTS: Final = frozenset({"endpoint.models", "drift.features"})
 _NOWHERE: Final = {
     "time": "the clock of the test says the time: 'now', 'after' and 'at' move it",

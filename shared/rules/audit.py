@@ -126,9 +126,11 @@ def _lacks(path: Path, type_: str) -> bool:
 
 
 def _expressions(rule: Rule) -> Iterator[Finding]:
-    """What `when` names, and no event of the rule's types has."""
-    for when in rule.conditions:
-        for name in when.fields if isinstance(when, When) else ():
+    """What `when` names, and no event of the rule's types has; and where it may be meant otherwise."""
+    for when in (one for one in rule.conditions if isinstance(one, When)):
+        for hint in when.hints:
+            yield _line(when, "when", f"rule {_named(rule, [when])!r}: {hint}", [_at(rule)])
+        for name in when.fields:
             path = find(name)
             if isinstance(path, Path) and all(_lacks(path, type_) for type_ in rule.events):
                 message = f"rule {_named(rule, [when])!r}: no {_or(rule.events)} has {name}, which 'when' names"

@@ -482,16 +482,6 @@ def _part(name: str) -> Getter:
     return get
 
 
-def lint(expression: str) -> list[str]:
-    """What may be meant otherwise, in words; nothing for an expression that is refused anyway."""
-    reader = _Reader()
-    try:
-        reader.whole(parse(expression))
-    except ExpressionError:
-        return []
-    return [] if reader.wrong else list(dict.fromkeys(reader.hints))
-
-
 def read_when(node: Node, report: Report) -> When | None:
     if not isinstance(node.value, str) or not node.value.strip():
         report.say(

@@ -39,7 +39,7 @@ ORPHANS: Final = "(rollouts)"
 
 _ENDS: Final = ("RolloutCompleted", "RolloutRolledBack", "RolloutStuck")
 _ASKS: Final = ("RolloutWaiting",)
-_OURS: Final = (
+TOLD: Final = (
     "ActionFailed",
     "EventRefused",
     "Digest",
@@ -48,6 +48,7 @@ _OURS: Final = (
     "SilenceEnding",
     "SilenceLong",
 )
+"""Events of ours that the implicit rule tells. That one of them reached nobody is told no further."""
 
 _RULES: Final = "rules/"
 _NOTHING: Final[Mapping[str, str]] = {}
@@ -274,7 +275,7 @@ class _Told:
         gone = {"not": {"data.policy": [f"= {name}" for name in policies]}} if policies else {}
         return [
             self._rule(ORPHANS, FILE, (*_ENDS, *_ASKS), self._tell, gone),
-            self._rule(TELL, FILE, _OURS, self._tell, {}),
+            self._rule(TELL, FILE, TOLD, self._tell, {}),
         ]
 
     def _rule(

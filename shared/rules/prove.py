@@ -66,11 +66,6 @@ def possible(conditions: Sequence[Condition], event_type: str) -> bool:
     return not ruled_out([all_of(conditions)], shapes(event_type))
 
 
-def disjoint(first: Sequence[Condition], second: Sequence[Condition], event_type: str) -> bool:
-    """True: no event of this type matches both. False: it is not proved."""
-    return not possible((*first, *second), event_type)
-
-
 def implies(first: Sequence[Condition], second: Sequence[Condition], event_type: str) -> bool | None:
     """Whether what matches the first matches the second too; None where nobody can say."""
     goals = [all_of(first), not_all_of(second)]
