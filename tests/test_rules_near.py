@@ -407,6 +407,7 @@ COMPARED = ORDERED | NUMBERS.map(lambda value: f"= {value}")
 @settings(max_examples=150, deadline=None)
 @given(st.lists(COMPARED, min_size=1, max_size=3), ORDERED, NUMBERS)
 @example(["> 0.9"], "0.1..0.2", 0.9)
+@example(["> 3", "-2..0"], "-1..0", 1)
 def test_no_number_that_matches_is_nearer(wanted, unwanted, value):
     tests = ", ".join(f"'{one}'" for one in wanted)
     one = rule(f"{{metrics.m: [{tests}], not: {{metrics.m: '{unwanted}'}}}}")
@@ -420,7 +421,8 @@ def test_no_number_that_matches_is_nearer(wanted, unwanted, value):
         assert found.outcome == "impossible"
         return
     (change,) = found.changes
-    assert abs(change.after - value) == min(abs(mark - value) for mark in fitting)
+    nearest = min(abs(mark - value) for mark in fitting)
+    assert math.isclose(abs(change.after - value), nearest, rel_tol=0, abs_tol=1e-14)
 
 
 SIGNS = [
