@@ -132,6 +132,7 @@ class Host:
             shelf=SqliteShelf(self.database),
             rollouts=queue.LocalQueue(self.queues, ROLLOUT_QUEUE),
             archive=FileArchive(state.parent / "archive"),
+            azure=self._doors.azure,
         )
         self.service = Service.of(
             world, settings, listener=listener or (lambda _: None), on_step=on_step, look_every=WATCH * pace

@@ -142,6 +142,7 @@ TYPES: Final = (
     "RolloutRolledBack",
     "RolloutStuck",
     "ExpectedEventMissing",
+    "ActionCompleted",
     "ActionFailed",
     "EventRefused",
     "Digest",

@@ -178,13 +178,34 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
 class Result(Struct, frozen=True, omit_defaults=True):
     """What an action did, in words, with a link for people and values for rules and pages.
 
-    `maybe_twice`: whether the effect may have happened twice, where the action knows better than the journal.
+    `maybe_twice`: whether the effect may have happened twice, where the action knows better than the journal. `follow`: by
+    which what was started is found again, in the words of the action that started it; None where nothing goes on.
     """
 
     said: str
     link: str | None = None
     values: dict[str, object] = field(default_factory=dict)
     maybe_twice: bool | None = None
+    follow: dict[str, object] | None = None
+
+
+type State = Literal["queued", "running", "succeeded", "failed", "canceled", "unknown"]
+"""Of what was started. `queued`: accepted, and nothing has begun yet; `unknown`: nobody can tell any more how it went. The
+last four are ends."""
+
+ENDS: frozenset[State] = frozenset({"succeeded", "failed", "canceled", "unknown"})
+
+
+class Progress(Struct, frozen=True, omit_defaults=True):
+    """How what was started stands, in words, with a link for people and values for rules and pages. `follow`: a better way
+    to find it, from now on.
+    """
+
+    state: State
+    said: str
+    link: str | None = None
+    values: dict[str, object] = field(default_factory=dict)
+    follow: dict[str, object] | None = None
 
 
 class IntentRecord(Struct, frozen=True, omit_defaults=True):
@@ -262,6 +283,35 @@ class Ack(Struct, frozen=True, omit_defaults=True):
 SILENCES: Final = "silences"
 ACKS: Final = "acks"
 """Folders of the shelf: silences by id, acknowledgements by the id of the event's record."""
+
+
+QUALITY: Final = "quality"
+"""Folder of the shelf: how each model stands by its predictions and what came of them, by the name of its file below quality/."""
+
+
+class Estimate(Struct, frozen=True, omit_defaults=True):
+    """A metric over `n` predictions between `start` and `end`, with the bounds of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    start: datetime
+    end: datetime
+
+
+class Standing(Struct, frozen=True, omit_defaults=True):
+    """How a model stands, at the newest look. By metric: `measured` against the truth that came; `estimated` without it;
+    `reference`: what the training run logged. `labels`: how many truths came for predictions, by the day (UTC) they came.
+    """
+
+    at: datetime
+    model: str
+    version: str = ""
+    measured: dict[str, Estimate] = field(default_factory=dict)
+    estimated: dict[str, Estimate] = field(default_factory=dict)
+    reference: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 def held_by(silence: str) -> str:

@@ -114,6 +114,8 @@ class Settings:
             "authority",
             "acs_endpoint",
             "github_api",
+            "devops",
+            "synapse_suffix",
             "studio",
         )
         for url in urls:

@@ -127,6 +127,26 @@ class GitHub(Protocol):
         """Where the REST API is, without a slash at the end."""
 
 
+class Azure(Protocol):
+    """Azure's own REST interfaces, where no SDK is worth its weight: who signs in to them, and where they are. Addresses have
+    no slash at the end.
+    """
+
+    async def token(self, scope: str) -> str:
+        """For a scope such as https://dev.azuresynapse.net/.default. Raises TemporaryError or PermanentError."""
+
+    @property
+    def manager(self) -> str:
+        """The resource manager; its scope is this address and /.default."""
+
+    @property
+    def devops(self) -> str:
+        """Azure DevOps, without the organisation."""
+
+    def synapse(self, workspace: str) -> str:
+        """The development endpoint of a Synapse workspace."""
+
+
 class Queue(Protocol):
     async def put(self, texts: Sequence[str], *, delay: float = 0) -> None:
         """Messages for on_message, visible after `delay` seconds."""
@@ -380,3 +400,4 @@ class World:
     rollouts: Queue
     """Of the rollouts that have something to do: `wire.Advance`."""
     archive: Archive
+    azure: Azure

@@ -47,6 +47,7 @@ from shared.world import EndpointRef, Moved, Origin, Queue, Scored, Shelf, Store
 from tests.world import (
     START,
     DictShelf,
+    FakeAzure,
     FakeDocuments,
     FakeGitHub,
     FakeHttp,
@@ -250,6 +251,7 @@ class Fleet:
             shelf=self.shelf,
             rollouts=rollouts or FakeQueue(),
             archive=MemoryArchive(),
+            azure=FakeAzure(),
         )
         found = dict(self.fate.live)
         if about.kind == "batch":

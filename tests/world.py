@@ -159,6 +159,21 @@ class FakeGitHub:
 
 
 @dataclass
+class FakeAzure:
+    secret: str = "marker-azure-token"
+    manager: str = "https://management.test"
+    devops: str = "https://devops.test"
+    scopes: list[str] = field(default_factory=list)
+
+    async def token(self, scope: str) -> str:
+        self.scopes.append(scope)
+        return self.secret
+
+    def synapse(self, workspace: str) -> str:
+        return f"https://{workspace}.synapse.test"
+
+
+@dataclass
 class FakeQueue:
     put_texts: list[tuple[str, float]] = field(default_factory=list)
 
@@ -386,6 +401,7 @@ class Outside:
     shelf: Shelf = field(default_factory=DictShelf)
     rollouts: Queue = field(default_factory=FakeQueue)
     archive: MemoryArchive = field(default_factory=MemoryArchive)
+    azure: FakeAzure = field(default_factory=FakeAzure)
 
     @property
     def world(self) -> World:
@@ -406,6 +422,7 @@ class Outside:
             self.shelf,
             self.rollouts,
             self.archive,
+            self.azure,
         )
 
     def fail(self, status: int, retry_after: int | None = None) -> None:

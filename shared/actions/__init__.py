@@ -3,6 +3,7 @@
 import pkgutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from shared.events import Event
-from shared.record import Facts, Result
+from shared.record import Facts, Progress, Result
 from shared.rollout.policy import Policy
 from shared.world import World
 
@@ -33,6 +34,13 @@ class Fact(Struct, frozen=True):
     value: str
 
 
+class Picture(Struct, frozen=True):
+    """A PNG, with what it shows in words."""
+
+    png: bytes
+    alt: str
+
+
 class Note(Struct, frozen=True):
     """A message, rendered, before a channel gives it its shape. `short` fits one SMS; `table` is for metrics."""
 
@@ -46,6 +54,7 @@ class Note(Struct, frozen=True):
     code: str = ""
     """Verbatim text, such as the error of a failed run."""
     links: tuple[Link, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
 
 class Params(BaseModel):
@@ -81,10 +90,16 @@ class Context:
     config: str = ""
 
 
+type Look = Callable[[Mapping[str, object], datetime, World], Awaitable[Progress]]
+"""How what was started at this moment stands now: it is found by `Result.follow`. Raises TemporaryError where asking again may
+help, and PermanentError where nobody will ever tell. Asks, and changes nothing.
+"""
+
+
 @dataclass(frozen=True)
 class Action[P: Params]:
     """`example` is shown in the docs and run by the contract test. `idempotent`: the far side makes twice the same as
-    once under our key, so that a repetition needs no warning.
+    once under our key, so that a repetition needs no warning. `look`: of an action that starts something which goes on.
     """
 
     example: P
@@ -93,6 +108,7 @@ class Action[P: Params]:
     summary: str
     internal: bool = False
     """Nobody writes it: a rule of another kind is made of it."""
+    look: Look | None = None
 
 
 @cache

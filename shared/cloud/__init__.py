@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
+from shared.cloud.azure import AzureRest
 from shared.cloud.azureml import Workspaces
 from shared.cloud.communication import AcsMail, AcsSms
 from shared.cloud.counts import MonitorCounts
@@ -34,6 +35,7 @@ class Doors:
     counts: MonitorCounts
     topic: EventGridTopic
     documents: Folder | Container
+    azure: AzureRest
     workspaces: Workspaces
 
     async def close(self) -> None:
@@ -60,6 +62,7 @@ def doors(settings: Settings, environ: Mapping[str, str], secret: Secret, config
         counts=MonitorCounts(workspaces, settings.logs, tokens, http),
         topic=EventGridTopic(settings.topic, environ.get(KEY), tokens, http),
         documents=documents,
+        azure=AzureRest(settings, tokens),
         workspaces=workspaces,
     )
 

@@ -65,5 +65,6 @@ def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
         shelf=AzureShelf(settings.storage, tokens),
         rollouts=AzureQueue(settings.storage, ROLLOUT_QUEUE, tokens),
         archive=BlobArchive(settings.storage, tokens),
+        azure=out.azure,
         doors=out,
     )

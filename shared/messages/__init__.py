@@ -37,6 +37,7 @@ _DEFAULTS: Final = {
     "ExpectedEventMissing": "expected-event-missing",
     "SilenceEnding": "silence-ending",
     "SilenceLong": "silence-long",
+    "ActionCompleted": "action-completed",
     "ActionFailed": "action-failed",
     "EventRefused": "event-refused",
     "Digest": "digest",
