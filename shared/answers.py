@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from shared import chain
 from shared.actions.arrived import FOLDER as ARRIVED
 from shared.errors import MissingError, PermanentError
 from shared.events import Event
@@ -112,7 +113,10 @@ async def cause_of(world: World, event: Event) -> Caused | None:
 
 async def behind(world: World, event: Event) -> int:
     found = await cause_of(world, event)
-    return found.depth if found else 0
+    if found is None:
+        return 0
+    await chain.note_lineage(world.shelf, event, found.event)
+    return found.depth
 
 
 async def _runs(world: World, event: Event) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from shared import archive, book, guards, notices, versions, wire
+from shared import archive, book, chain, guards, notices, versions, wire
 from shared.answers import answered, put_away
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
@@ -214,6 +214,9 @@ class Service:
         status: EventStatus = "deciding" if decision.needs else "decided"
         record = EventRecord(event.record, message.received, status, event, decision)
         await archive.note_late(self.world, record, self.world.clock())
+        await chain.note(
+            self.world.shelf, event
+        )  # before it is taken in: killed in between, the next delivery finds it noted
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
         if taken != "again":
@@ -435,6 +438,7 @@ class Service:
         await self.refresh()
         await self.world.archive.prune((now - timedelta(days=self.loaded.config.limits.archive_days)).date())
         await put_away(self.world, now - timedelta(days=KEEP_DAYS))
+        await chain.put_away(self.world.shelf, now - timedelta(days=KEEP_DAYS))
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)
 
 

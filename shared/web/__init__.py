@@ -14,10 +14,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import book
+from shared import book, chain
 from shared.errors import PermanentError, TemporaryError
 from shared.record import EventRecord
-from shared.web import api, asked, console, kept, rollouts, silences
+from shared.web import api, asked, chains, console, kept, rollouts, silences
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
 from shared.web.silences import asked_for
@@ -54,6 +54,10 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         intents = (await world.store.intents([record.id]))[record.id]
         return api.answer(api.full(record, intents, await book.acknowledged(world.shelf, record.id)))
 
+    async def chain_of(request: Request) -> Response:
+        found = await chain.read(desk().world, await asked_for(desk(), request))
+        return api.answer(chains.told(found) if found else {"events": 1, "more": False, "chain": None})
+
     async def replay_event(request: Request) -> Response:
         if asked.from_elsewhere(request.headers, silent=False):
             raise HTTPException(
@@ -86,6 +90,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
             *silences.routes(desk),
             Route("/api/events", list_events),
             Route("/api/events/{id:path}/replay", replay_event, methods=["POST"]),
+            Route("/api/events/{id:path}/chain", chain_of),
             Route("/api/events/{id:path}", one_event),
             Route("/", events_page),
             Route("/events/{id:path}/replay", replay_form, methods=["POST"]),

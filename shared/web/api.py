@@ -22,6 +22,11 @@ One event (`GET /api/events/{id}`) has besides:
     actions     [{key, rule, action, params, status, at, maybe_twice, result: {said, link, values} or null,
                 attempts: [{at, outcome, note, uncertain}]}], in the order of the decision; `params` name secrets as ${NAME}
 
+The chain of causes that an event is part of (`GET /api/events/{id}/chain` answers {events: how many it shows, more: there are others,
+chain: from its first event on, null where the event stands alone}): {type, about, at, href, records: of all events that are told
+together, states: of a run or a rollout, messages: how many went out, actions: [{key, rule, action, status, said, after: […]}],
+after: what came of it that none of the actions explains}; `after` are of the same shape.
+
 A rollout in a list (`GET /api/rollouts` answers `{"rollouts": […], "next": path or null}`):
 
     id, policy, endpoint, workspace, model, version

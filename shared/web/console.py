@@ -17,14 +17,15 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import book
+from shared import book, chain
 from shared.events import OWN, TYPES, Event
 from shared.links import Acknowledgement, Approval
 from shared.messages import formats
 from shared.record import Checked, EventRecord, Facts, IntentRecord, Silence, Verdict
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Head, Status
-from shared.web import api, asked, plot
+from shared.web import api, asked, chains, plot
+from shared.web.about import about
 from shared.web.desk import Desk
 from shared.web.story import Story, deed, others, outcome
 from shared.web.words import LANGUAGES, WORDS, Words, chosen
@@ -104,8 +105,15 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
         size=size,
         replayed="replayed" in request.query_params,
         seen="seen" in request.query_params,
+        chain=await _chain(desk, record, record.id),
         **await _seen(desk, record),
     )
+
+
+async def _chain(desk: Desk, record: EventRecord | None, here: str) -> chains.Drawn | None:
+    """What led to an event, and what came of it."""
+    found = await chain.read(desk.world, record) if record else None
+    return chains.drawn(found, here) if found else None
 
 
 async def _seen(desk: Desk, record: EventRecord) -> dict[str, Any]:
@@ -130,8 +138,15 @@ async def rollouts(desk: Desk, request: Request) -> Response:
     return _page(desk, request, "rollouts.html", days=days, older=older, after=after)
 
 
-def rollout(desk: Desk, request: Request, told: Story) -> Response:
-    return _page(desk, request, "rollout.html", **_told_of(told), said="said" in request.query_params)
+async def rollout(desk: Desk, request: Request, told: Story) -> Response:
+    return _page(
+        desk,
+        request,
+        "rollout.html",
+        **_told_of(told),
+        said="said" in request.query_params,
+        chain=await _chain(desk, told.event, told.about.id),
+    )
 
 
 _ENDED: Final = 10
@@ -385,28 +400,6 @@ def _by_day(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         days.setdefault(f"{row.record.received.astimezone(UTC):%Y-%m-%d}", []).append(row)
     return days
-
-
-def about(event: Event | None) -> str:
-    """What an event is about, as short as people say it; its subject where nothing shorter is known."""
-    match event:
-        case Event(type="ActionFailed" | "EventRefused", data={"reason": str(reason)}):
-            action = event.data.get("action")
-            return f"{action}: {reason}" if action else reason
-        case Event(drift=drift) if drift and drift.monitor:
-            return f"{drift.monitor} / {drift.signal}" if drift.signal else drift.monitor
-        case Event(endpoint=endpoint, model=model) if endpoint:
-            return f"{model.name}:{model.version} → {endpoint.name}" if model else endpoint.name
-        case Event(model=model) if model:
-            return f"{model.name}:{model.version}"
-        case Event(run=run) if run:
-            return f"{run.experiment} / {run.id}" if run.experiment else run.id
-        case Event(blob=blob) if blob and blob.name:
-            return f"{blob.container} / {blob.name}"
-        case Event():
-            return event.subject or event.id
-        case None:
-            return ""
 
 
 def _run_status(event: Event | None) -> str:

@@ -81,7 +81,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
         return await console.rollouts(desk(), request)
 
     async def rollout_page(request: Request) -> Response:
-        return console.rollout(desk(), request, await _story(desk(), request))
+        return await console.rollout(desk(), request, await _story(desk(), request))
 
     async def rollout_plot(request: Request) -> Response:
         return _drawn(request, await _story(desk(), request))

@@ -202,6 +202,19 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "attempt.held": ("held back", "見送り"),
     "attempt.uncertain": ("its effect may have happened", "効果が生じた可能性があります"),
     # Lookups
+    "chain.title": ("Causes and effects", "原因と結果"),
+    "chain.what": (
+        "From the first event on: what happened, what was started for it, and what came of that.",
+        "最初のイベントから順に、起きたこと、それを受けて起動した処理、その結果を示します。",
+    ),
+    "chain.here": ("this page", "このページ"),
+    "chain.by": ("by rule {rule}", "ルール {rule} による"),
+    "chain.told": ("{n} messages went out", "通知 {n} 件"),
+    "chain.told.one": ("{n} message went out", "通知 {n} 件"),
+    "chain.more": (
+        "More events belong to this chain than are shown here.",
+        "この連鎖には、ここに示した以外のイベントもあります。",
+    ),
     "lookup.title": ("What was looked up", "照会した内容"),
     "lookup.metrics": ("Metrics", "メトリック"),
     "lookup.metrics.none": ("The run has logged no metrics.", "このジョブにはメトリックが記録されていません。"),
