@@ -69,6 +69,7 @@ from shared.rollout.record import (
     Verb,
     Word,
 )
+from shared.rollout.scorecard import scorecard
 from shared.rules.policies import assessment
 from shared.world import EndpointRef, Origin, World
 
@@ -486,15 +487,25 @@ class Conductor:
         return Done(at=now)
 
     async def _ask(self, about: Rollout, head: Head, n: int, command: Ask) -> Done:
-        extra = {
+        extra: dict[str, object] = {
             "ask": n,
             "ask_of": command.of or NOTIFY,
             "until": command.until.isoformat(),
             "question": words.tell(command.question, "en"),
             "question_ja": words.tell(command.question, "ja"),
         }
+        if chart := await self._scorecard(about):
+            extra["chart"] = chart
         said = await self._raise(about, head, "RolloutWaiting", str(n), command.why, command.readings, extra)
         return Done(at=self.world.clock(), said=said)
+
+    async def _scorecard(self, about: Rollout) -> list[dict[str, object]]:
+        """By cohort, where the policy compares cohorts: who decides sees whom the candidate is worse for."""
+        if not any(one.cohorts for one in about.policy.compare):
+            return []
+        answers = [step.answer for step in await book.steps(self.world.shelf, about.id)]
+        compared = next((answer for answer in reversed(answers) if isinstance(answer, Compared)), None)
+        return [] if compared is None else scorecard(about.policy.compare, compared)
 
     async def _end(self, about: Rollout, head: Head) -> None:
         await book.put_head(self.world.shelf, about, head)

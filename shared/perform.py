@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from shared import book, guards, messages, wire
+from shared import book, guards, messages, pictures, wire
 from shared import links as signed
 from shared.actions import Action, Channel, Context, Link, Params, discover
 from shared.actions._text import name_of
@@ -354,6 +354,8 @@ class Performer:
                 collected=collected,
                 held_back=go.held_back,
             )
+            if collected is None and (drawn := pictures.of(event.data, note.language)):
+                note = replace(note, pictures=drawn)
         extra = {"rule": intent.rule, "key": intent.key, "collected": plain(collected)}
         filled = messages.fill(intent.params, event, facts, extra)
         assert isinstance(filled, dict)

@@ -85,10 +85,13 @@ class Platform(Protocol):
 
 @dataclass(frozen=True)
 class Letter:
+    """`pictures`: PNGs by the name under which the HTML shows them, as `cid:<name>`."""
+
     to: Sequence[str]
     subject: str
     text: str
     html: str
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Mail(Protocol):

@@ -185,6 +185,7 @@ class _Email:
                 "to": to,
                 "text": content.get("plainText") or "",
                 "html": content.get("html") or "",
+                "pictures": _inline(mail),
             }
             title = str(content.get("subject") or "no subject")
             self._sim.inbox.add("email", ", ".join(to), title, payload, key=operation, problem=problem)
@@ -209,6 +210,12 @@ def _recipients(mail: Mapping[str, object]) -> list[str]:
     return [str(_table(person).get("address") or "") for person in people]
 
 
+def _inline(mail: Mapping[str, object]) -> dict[str, str]:
+    """Pictures that the HTML shows, in base64 by their content id."""
+    tables = [_table(one) for one in _people(mail.get("attachments"))]
+    return {str(one["contentId"]): str(one.get("contentInBase64") or "") for one in tables if one.get("contentId")}
+
+
 def _people(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
@@ -228,4 +235,8 @@ def _wrong(mail: Mapping[str, object], to: list[str], size: int) -> str | None:
         return f"{len(to)} recipients, at most {_MOST_ADDRESSES} go."
     if not content.get("subject"):
         return "content.subject is missing."
+    for one in map(_table, _people(mail.get("attachments"))):
+        missing = [name for name in ("name", "contentType", "contentInBase64") if not one.get(name)]
+        if missing:
+            return f"An attachment has no {missing[0]}."
     return None if content.get("plainText") or content.get("html") else "content has neither plainText nor html."

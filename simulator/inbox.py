@@ -188,6 +188,14 @@ def _picture(value: object) -> str:
     return value if isinstance(value, str) and re.match(r"(https?://|data:image/)", value, re.IGNORECASE) else ""
 
 
+def _letter(payload: Mapping[str, object]) -> str:
+    """The HTML of a mail with the pictures that came with it, as a mail program shows it."""
+    html, pictures = str(payload.get("html") or ""), payload.get("pictures")
+    for name, png in pictures.items() if isinstance(pictures, dict) else ():
+        html = html.replace(f'"cid:{name}"', f'"data:image/png;base64,{png}"')
+    return html
+
+
 def _width(value: object) -> str:
     """A column's width as CSS: `auto`, `stretch`, pixels, or a share."""
     text = str(value or "stretch").lower()
@@ -239,6 +247,7 @@ _pages.filters |= {
     "inline": _inline,
     "web": _web,
     "picture": _picture,
+    "letter": _letter,
     "width": _width,
     "target": _target,
     "rows": _rows,

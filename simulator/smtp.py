@@ -1,5 +1,6 @@
 """A mail server that keeps what it is given."""
 
+from base64 import b64encode
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
@@ -41,6 +42,7 @@ class _Mailbox:
             "to": list(envelope.rcpt_tos),
             "text": _part(mail, "plain"),
             "html": _part(mail, "html"),
+            "pictures": _inline(mail),
         }
         key = str(mail["message-id"] or "").strip("<>") or None
         self._sim.inbox.add("email", to, subject or "no subject", payload, key=key)
@@ -60,3 +62,9 @@ def start(sim: Simulated, port: int = 0) -> Server:
 def _part(mail: EmailMessage, kind: str) -> str:
     part = mail.get_body((kind,))
     return str(part.get_content()) if part is not None else ""
+
+
+def _inline(mail: EmailMessage) -> dict[str, str]:
+    """Pictures that the HTML shows, in base64 by their content id."""
+    parts = [part for part in mail.walk() if part.get_content_maintype() == "image" and part["content-id"]]
+    return {str(part["content-id"]).strip("<>"): b64encode(part.get_content()).decode() for part in parts}

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +18,7 @@ from shared.errors import PermanentError, TemporaryError
 from shared.settings import Secrets, Settings
 from shared.world import Letter
 from simulator.app import Box
+from simulator.inbox import _letter as shown_in_inbox
 from simulator.smtp import Server
 from simulator.state import Fault, Received
 
@@ -211,6 +214,33 @@ async def test_the_simulated_mail_server_takes_a_letter(box: Box) -> None:
     known_as = await SmtpMail(url, "ml@contoso.com").send(LETTER, "letter-11")
     [mail] = received(box, known_as.strip("<>"))
     assert mail.title == LETTER.subject
+
+
+SHOWN = Letter(["ops@contoso.com"], "auc fell", "auc", '<img src="cid:picture1">', {"picture1": b"\x89PNG picture"})
+
+
+async def test_a_picture_arrives_within_the_page_that_shows_it_by_either_transport(box: Box, outside: Doors) -> None:
+    keys = [await outside.mail.send(SHOWN, "letter-12")]
+    if url := box.environment.get("SMTP_URL"):
+        keys.append((await SmtpMail(url, "ml@contoso.com").send(SHOWN, "letter-13")).strip("<>"))
+    for key in keys:
+        [mail] = received(box, key)
+        assert mail.problem is None
+        assert mail.payload["pictures"] == {"picture1": b64encode(b"\x89PNG picture").decode()}  # type: ignore[index]
+        assert "data:image/png;base64," in shown_in_inbox(mail.payload)  # type: ignore[arg-type]
+
+
+async def test_a_letter_by_smtp_is_read_without_its_pictures_too(mailbox: tuple[Mailbox, str]) -> None:
+    kept, url = mailbox
+    await SmtpMail(url, "ml@contoso.com").send(SHOWN, "letter-14")
+    mail = message_from_bytes(kept.kept[0], policy=policy.default)
+    assert [part.get_content_type() for part in mail.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "multipart/related",
+        "text/html",
+        "image/png",
+    ]
 
 
 # What is not set up, and what is not loaded

@@ -11,7 +11,7 @@ from shared.conduct import LAG, Conductor
 from shared.errors import ConflictError, MissingError, PermanentError, QuotaError, TemporaryError
 from shared.record import Job, WorkspaceRef
 from shared.rollout.outputs import differs
-from shared.rollout.policy import BinaryGate, Labels, Policy, Sample, Smoke
+from shared.rollout.policy import BinaryGate, Compare, Labels, Policy, Sample, Smoke
 from shared.rollout.record import (
     Announce,
     Ask,
@@ -471,6 +471,17 @@ async def test_a_question_is_an_event_for_whoever_is_asked_without_any_link(desk
     assert (event.type, event.data["ask"], event.data["ask_of"]) == ("RolloutWaiting", 4, "ml-leads")
     assert event.data["until"] == until.isoformat()
     assert "approve/" not in wire.dump(event)
+
+
+async def test_a_question_carries_the_scorecard_by_cohort(outside):
+    policy = replace(POLICY, compare=(Compare("auc", cohorts=True),))
+    desk = await Desk(outside, about(policy=policy)).begin()
+    outside.platform.measured = {"run-12": {"auc/night": 0.92}, "run-13": {"auc/night": 0.9}}
+    await desk.ask(CompareModels(status="checking", champion="fraud:12"))
+    await desk.ask(Ask(status="asking", question=Said("approve?"), until=START + timedelta(hours=1)))
+    assert events(outside)[-1].data["chart"] == [
+        {"kind": "cohorts", "metric": "auc", "rows": [["night", 0.9, 0.92]], "at_least": 0.0, "higher_is_better": True}
+    ]
 
 
 async def ended(outside, name, version, at, verdict="promoted"):

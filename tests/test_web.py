@@ -274,6 +274,24 @@ async def test_one_event_is_told_whole_by_either_of_its_ids(desk, good):
     assert teams["params"]["url"] == "${FRAUD_TEAMS}"
 
 
+async def test_what_an_event_says_under_chart_is_drawn_on_its_page(desk):
+    chart = {
+        "kind": "line",
+        "metric": "auc",
+        "points": [["2026-11-20T00:00:00Z", 0.85, 0.84, 0.86, 900]],
+        "limit": 0.88,
+    }
+    event = completed(1, chart=chart)
+    desk.world.store.add(decided(desk.loaded, event, Facts()))
+    page = await desk.get(f"/events/{event.record}?lang=ja")
+    assert "基準を外れた期間 1" in page.words
+    assert f'src="/events/{event.record}/chart.svg?n=0' in page.text
+    drawn = await desk.get(f"/events/{event.record}/chart.svg?n=0&lang=ja")
+    assert drawn.headers["content-type"] == "image/svg+xml"
+    assert "許容値 0.88" in drawn.text
+    assert (await desk.get(f"/events/{event.record}/chart.svg?n=4")).status == 404
+
+
 async def test_an_id_with_a_slash_is_found(desk):
     event = msgspec.structs.replace(completed(), id="a/b c")
     desk.book.add(EventRecord("r1", NOW, "decided", event))

@@ -816,6 +816,30 @@ def link(ask_: int, *, until: datetime = NOW + timedelta(hours=4), rollout: str 
     return f"/approve/{links.token(key, links.Approval(rollout, ask_, until, 'ml-leads'))}"
 
 
+async def test_who_decides_sees_each_cohort_and_whom_the_candidate_is_worse_for(desk):
+    policy = replace(POLICY, compare=(Compare("auc", cohorts=True, cohort_at_least=-0.01),))
+    tape = begun(replace(ABOUT, policy=policy))
+    compared = Compared(
+        at=tape.now, candidate={"auc/cards": 0.94, "auc/夜間": 0.9}, champion={"auc/cards": 0.93, "auc/夜間": 0.93}
+    )
+    tape.step(CompareModels(status="checking", champion="fraud:6"), compared)
+    n = tape.step(Ask(status="asking", question=MAY_IT, until=NOW + timedelta(days=1), of="ml-leads"))
+    await kept(desk, tape, question=Question(n, MAY_IT, NOW + timedelta(days=1), "ml-leads"))
+    for page, picture in ((link(n), f"{link(n)}/chart.svg"), (f"/rollouts/{ID}", f"/rollouts/{ID}/chart.svg")):
+        shown = await desk.get(page)
+        assert "1 below the limit of -0.01 (夜間 -0.03)" in shown.words
+        assert f'src="{picture}?n=0' in shown.text
+        drawn = await desk.get(f"{picture}?lang=ja&narrow=1")
+        assert drawn.headers["content-type"] == "image/svg+xml"
+        assert "コホート別の auc" in drawn.text
+        assert (await desk.get(f"{picture}?n=1")).status == 404
+    assert (await desk.get("/approve/forged/chart.svg")).status == 404
+    assert (await desk.get(f"/api/rollouts/{ID}")).json["scorecard"][0]["rows"] == [
+        ["cards", 0.94, 0.93],
+        ["夜間", 0.9, 0.93],
+    ]
+
+
 async def test_looking_at_a_link_shows_the_question_and_decides_nothing(desk):
     n = await asking(desk)
     for method in ("GET", "HEAD", "GET"):

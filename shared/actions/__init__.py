@@ -35,10 +35,11 @@ class Fact(Struct, frozen=True):
 
 
 class Picture(Struct, frozen=True):
-    """A PNG, with what it shows in words."""
+    """A PNG, with what it shows in words, and how its signs are read."""
 
     png: bytes
     alt: str
+    legend: str = ""
 
 
 class Note(Struct, frozen=True):

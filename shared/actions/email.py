@@ -30,7 +30,8 @@ class Email(Channel):
 async def run(params: Email, context: Context) -> Result:
     note, world = note_of(params), context.world
     to = tuple(world.secret(one[2:-1]) if one.startswith("${") else one for one in params.to)
-    letter = Letter(to, clip(line(note.title), 200) or "Switchyard", text(note), html(note))
+    inline = {_named(n): picture.png for n, picture in enumerate(note.pictures, 1)}
+    letter = Letter(to, clip(line(note.title), 200) or "Switchyard", text(note), html(note), inline)
     sent = await world.mail.send(letter, name_of(context.key))
     twice = context.again and not world.mail.idempotent
     # `params.to`, not `to`: what stands in a setting stays there.
@@ -43,6 +44,7 @@ def text(note: Note) -> str:
     parts += [
         "\n".join(f"{line(fact.name)}: {line(fact.value)}" for fact in facts) for facts in (note.table, note.facts)
     ]
+    parts += [line(picture.alt) for picture in note.pictures]
     parts.append(middle(plain(note.code).strip("\n"), _CODE))
     parts += [f"{line(link.text)}:\n{line(link.url)}" for link in note.links]
     parts.append(f"-- \n{_FOOTERS[note.language]}")
@@ -59,6 +61,7 @@ def html(note: Note) -> str:
     rows = [
         heading,
         _row("".join(f'<p style="margin:0 0 10px">{_safe(part)}</p>' for part in plain(note.text).split("\n") if part)),
+        _row(_pictures(note)),
         _row(_metrics(note)),
         _row(_facts(note)),
         _row(_code(note)),
@@ -80,6 +83,19 @@ def html(note: Note) -> str:
 
 def _row(content: str) -> str:
     return f'<tr><td style="padding:18px 24px 0">{content}</td></tr>' if content else ""
+
+
+def _named(n: int) -> str:
+    return f"picture{n}"
+
+
+def _pictures(note: Note) -> str:
+    return "".join(
+        f'<p style="margin:0 0 10px"><img src="cid:{_named(n)}" alt="{_safe(line(picture.alt))}" width="552" '
+        'style="display:block;width:100%;max-width:552px;height:auto;border:1px solid #dde3e8;border-radius:8px">'
+        f'<span style="color:#5c6670;font-size:13px">{_safe(line(picture.legend))}</span></p>'
+        for n, picture in enumerate(note.pictures, 1)
+    )
 
 
 def _metrics(note: Note) -> str:

@@ -5,12 +5,14 @@ The flow answers 202 and posts later, where nobody sees it fail. So the card is 
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
-from shared.actions import Action, Channel, Context, Fact, Link, Note, SecretName, Severity
+from shared.actions import Action, Channel, Context, Fact, Link, Note, Picture, SecretName, Severity
 from shared.actions._text import TWICE, clip, line, middle, name_of, note_of, plain
 from shared.post import deliver
 from shared.record import Result
@@ -44,7 +46,8 @@ class _Room(msgspec.Struct, frozen=True):
     text: int = 3000
 
 
-# The verbatim text gives way first, then the facts; the title and the buttons never.
+# Pictures give way first, the last of them before the others; then the verbatim text, then the facts; the title and the
+# buttons never.
 _ROOMS: Final = (
     *(_Room(code) for code in (8000, 6000, 4500, 3000, 2000, 1200, 600)),
     _Room(600, value=150, text=1500),
@@ -73,11 +76,13 @@ async def run(params: Teams, context: Context) -> Result:
 def message(note: Note, key: str) -> bytes:
     """The JSON for the flow, shortened as far as it must be."""
     body = b""
-    for room in _ROOMS:
+    fewer = [replace(note, pictures=note.pictures[:n]) for n in range(len(note.pictures), 0, -1)]
+    bare = replace(note, pictures=())
+    for shown, room in [*((one, _ROOMS[0]) for one in fewer), *((bare, room) for room in _ROOMS)]:
         attachment = {
             "contentType": "application/vnd.microsoft.card.adaptive",
             "contentUrl": None,
-            "content": card(note, room),
+            "content": card(shown, room),
         }
         body = msgspec.json.encode({"type": "message", "key": key, "attachments": [attachment]})
         if len(body) < LIMIT:
@@ -97,6 +102,8 @@ def card(note: Note, room: _Room = _ROOMS[0]) -> dict[str, object]:
     ]
     if text := plain(note.text).strip():
         body.append(_block(clip(text, room.text)))
+    for picture in note.pictures:
+        body += _picture(picture)
     body += _table(note.table[: room.table])
     if facts := [_fact(fact, room.value) for fact in note.facts[: room.facts]]:
         body.append({"type": "FactSet", "facts": facts, "spacing": "Medium"})
@@ -142,6 +149,23 @@ def _table(cells: Sequence[Fact]) -> list[dict[str, object]]:
         {"type": "ColumnSet", "spacing": "Small" if n else "Medium", "columns": [_cell(fact) for fact in row]}
         for n, row in enumerate(rows)
     ]
+
+
+def _picture(picture: Picture) -> list[dict[str, object]]:
+    """Within the card: Teams fetches nothing, and a link to it would be a door to the service."""
+    address = f"data:image/png;base64,{b64encode(picture.png).decode()}"
+    shown: list[dict[str, object]] = [
+        {
+            "type": "Image",
+            "url": address,
+            "altText": clip(line(picture.alt), 500),
+            "size": "Stretch",
+            "spacing": "Medium",
+        }
+    ]
+    if legend := line(picture.legend):
+        shown.append(_block(clip(legend, 500), isSubtle=True, size="Small", spacing="Small"))
+    return shown
 
 
 def _cell(fact: Fact) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Mail and SMS by Azure Communication Services. The key fixes the ids under which the service knows a repetition."""
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
@@ -51,11 +52,21 @@ class AcsMail:
         return self._made
 
     async def send(self, letter: Letter, key: str) -> str:
-        message = {
+        message: dict[str, object] = {
             "senderAddress": self._sender,
             "content": {"subject": letter.subject, "plainText": letter.text, "html": letter.html},
             "recipients": {"to": [{"address": address} for address in letter.to]},
         }
+        if letter.pictures:
+            message["attachments"] = [
+                {
+                    "name": f"{name}.png",
+                    "contentType": "image/png",
+                    "contentInBase64": b64encode(png).decode(),
+                    "contentId": name,
+                }
+                for name, png in letter.pictures.items()
+            ]
         known_as = operation_id(key)
         with translating(_MAILING):
             # Without polling: accepted is all that a message of ours waits for.

@@ -115,6 +115,10 @@ class SmtpMail:
         message["Message-ID"] = f"<{operation_id(key)}@{sender.rpartition('@')[2].rstrip('>')}>"
         message.set_content(letter.text)
         message.add_alternative(letter.html, subtype="html")
+        for name, png in letter.pictures.items():
+            page = message.get_body(("html",))
+            assert page is not None
+            page.add_related(png, "image", "png", cid=f"<{name}>", filename=f"{name}.png", disposition="inline")
         return message
 
 

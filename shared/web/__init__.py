@@ -94,6 +94,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
             Route("/api/events/{id:path}", one_event),
             Route("/", events_page),
             Route("/events/{id:path}/replay", replay_form, methods=["POST"]),
+            rollouts.event_chart(desk),
             Route("/events/{id:path}", event_page),
             *kept.routes(desk),
             *rollouts.routes(desk),

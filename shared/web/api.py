@@ -47,6 +47,8 @@ One rollout (`GET /api/rollouts/{id}`) has besides:
     lineage     {config, rule, event: {record, id, type, time, subject, source, link: null once its record is past its age} or null, origin: {run, experiment, inputs,
                 commit, branch, created, created_by, studio_url, tags} or null, approved_by: [names]}
     passed      the checks behind it, in words, with what was measured
+    scorecard   by cohort, one for each comparison that asks for it: [{kind: "cohorts", metric, rows: [[cohort, candidate, champion
+                or null]], at_least, higher_is_better}]
     readings    the newest: [{gate, state, said, canary_bad, canary_total, baseline_bad, baseline_total, e, threshold,
                 limit, estimate, upper}]; `said` has measured value, threshold and sample size in words
     people      [{verb, by, at, reason, ask, via}], oldest first
@@ -297,6 +299,7 @@ def told(story: Story) -> dict[str, object]:
         "policy_in_full": whole(about.policy),
         "lineage": _lineage(about, story),
         "passed": [rollout_words.tell(one, "en") for one in story.passed],
+        "scorecard": story.scorecard["chart"],
         "readings": [_reading(one) for one in story.readings],
         "people": [_plain(word) for word in story.people],
         "steps": [_step(step, about) for step in story.steps],

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import book, chain
+from shared import book, chain, pictures
 from shared.events import OWN, TYPES, Event
 from shared.links import Acknowledgement, Approval
 from shared.messages import formats
@@ -96,6 +96,7 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
         run_status=_run_status(record.event),
         notice=_notice(record.event),
         rollout=_rollout(record.event),
+        charts=pictures.charts(record.event.data) if record.event else (),
         chapters=_chapters(record, intents),
         earlier=_earlier(record, intents),
         counts=Counter(one.status for one in intents),
@@ -277,7 +278,8 @@ def no_link(request: Request, headers: Mapping[str, str]) -> Response:
 
 def _told_of(told: Story) -> dict[str, Any]:
     drawn = len(plot.shares(told.steps, told.about.deployment)) > 0
-    return {"story": told, "about": told.about, "head": told.head, "drawn": drawn}
+    charts = pictures.charts(told.scorecard)
+    return {"story": told, "about": told.about, "head": told.head, "drawn": drawn, "charts": charts}
 
 
 def refusal(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
@@ -515,6 +517,8 @@ def _templates() -> "Environment":
         "look": lambda status: _CHIPS.get(status, "running"),
         "whole": api.whole,
         "via": _via,
+        "alt": lambda chart, words: pictures.alt(chart, words.language),
+        "legend": lambda chart, words: pictures.legend(chart, words.language),
         "web": lambda link: link if str(link).startswith(("https://", "http://")) else None,
     }
     return pages

@@ -1,6 +1,6 @@
 """The doors to rollouts and freezes: the API, the pages, what people say, and the page behind an approval link."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -8,12 +8,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from shared import book, links
+from shared import book, links, pictures
 from shared.errors import PermanentError
+from shared.pictures import svg
 from shared.rollout.record import Freeze, Verb
 from shared.web import api, asked, console, plot, story
 from shared.web.asked import Spoken, Unclear, Wrong
 from shared.web.desk import Desk
+from shared.web.silences import asked_for
 from shared.web.story import Story
 
 VERBS: Final[tuple[Verb, ...]] = ("approve", "reject", "abort", "override")
@@ -86,6 +88,9 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
     async def rollout_plot(request: Request) -> Response:
         return _drawn(request, await _story(desk(), request))
 
+    async def rollout_chart(request: Request) -> Response:
+        return chart(request, (await _story(desk(), request)).scorecard)
+
     async def say_form(request: Request) -> Response:
         _own(request, silent=True)
         told = await _story(desk(), request)
@@ -110,6 +115,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
         Route("/rollouts", rollouts_page),
         Route("/rollouts/{id}", rollout_page),
         Route("/rollouts/{id}/plot.svg", rollout_plot),
+        Route("/rollouts/{id}/chart.svg", rollout_chart),
         Route("/rollouts/{id}/say", say_form, methods=["POST"]),
         Route("/freezes", freezes_page, methods=["GET"]),
         Route("/freezes", freeze_form, methods=["POST"]),
@@ -151,10 +157,17 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
             raise HTTPException(404)
         return _drawn(request, found[1], console.PRIVATE)
 
+    async def approve_chart(request: Request) -> Response:
+        found = await _linked(desk(), request)
+        if found is None:
+            raise HTTPException(404)
+        return chart(request, found[1].scorecard, console.PRIVATE)
+
     return [
         Route("/approve/{token}", approve_page, methods=["GET"]),
         Route("/approve/{token}", approve_form, methods=["POST"]),
         Route("/approve/{token}/plot.svg", approve_plot),
+        Route("/approve/{token}/chart.svg", approve_chart),
     ]
 
 
@@ -197,6 +210,24 @@ async def _lift(desk: Desk, request: Request, by: str) -> Freeze:
         return await book.lift(desk.world.shelf, request.path_params["id"], by.strip()[:100], desk.world.clock())
     except PermanentError as error:
         raise HTTPException(404, str(error)) from error
+
+
+def event_chart(desk: Callable[[], Desk]) -> Route:
+    async def drawn(request: Request) -> Response:
+        event = (await asked_for(desk(), request)).event
+        return chart(request, event.data if event else {})
+
+    return Route("/events/{id:path}/chart.svg", drawn)
+
+
+def chart(request: Request, data: Mapping[str, object], headers: dict[str, str] | None = None) -> Response:
+    """The picture `n` of what an event's data, or the scorecard of a rollout, says."""
+    found, asked_for = pictures.charts(data), request.query_params.get("n", "0")
+    if not (asked_for.isascii() and asked_for.isdecimal() and int(asked_for[:4]) < len(found)):
+        raise HTTPException(404, "there is no such picture")
+    width = plot.NARROW if "narrow" in request.query_params else plot.WIDE
+    drawn = svg.draw(found[int(asked_for[:4])], console.words_for(request).language, width)
+    return Response(drawn, headers={**_DRAWN, **(headers or {})}, media_type="image/svg+xml")
 
 
 def _drawn(request: Request, told: Story, headers: dict[str, str] | None = None) -> Response:

@@ -57,6 +57,7 @@ from shared.rollout.record import (
     Verb,
     Word,
 )
+from shared.rollout.scorecard import scorecard
 from shared.web.words import Words
 from shared.world import Origin, World
 
@@ -129,6 +130,12 @@ class Story:
             elif step.command.why and step.command.why.code in _PASSED and step.command.why not in found:
                 found.append(step.command.why)
         return found
+
+    @property
+    def scorecard(self) -> Mapping[str, object]:
+        """By cohort, in the words of an event with a picture."""
+        found = next((step.answer for step in reversed(self.steps) if isinstance(step.answer, Compared)), None)
+        return {"chart": [] if found is None else scorecard(self.about.policy.compare, found)}
 
     def _probed(self, answer: Probed) -> Said:
         most = self.about.policy.smoke.max_errors if self.about.policy.smoke else 0

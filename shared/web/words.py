@@ -392,6 +392,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "緊急時は、異なる 2 名の指示により、このロールアウトに限って続行できます。両名の名前が記録に残ります。",
     ),
     "override.one": ("{by} has asked for it; a second person is needed.", "{by} が要請済みです。もう 1 名必要です。"),
+    "chart.title": ("The picture of it", "グラフ"),
+    "scorecard.title": ("By cohort", "コホート別の比較"),
     "plot.title": ("The traffic, and what its gates say", "トラフィックと判定の推移"),
     "plot.alt": (
         "Share of the traffic to the new deployment over time, and the evidence of each gate against its threshold",
