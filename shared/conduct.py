@@ -71,7 +71,7 @@ from shared.rollout.record import (
 )
 from shared.rollout.scorecard import scorecard
 from shared.rules.policies import assessment
-from shared.world import EndpointRef, Origin, World
+from shared.world import Data, EndpointRef, Invocation, Origin, World
 
 log: Final = logging.getLogger("switchyard.rollouts")
 
@@ -436,12 +436,14 @@ class Conductor:
         )
 
     async def _try_batch(self, about: Rollout, endpoint: EndpointRef, smoke: Smoke) -> Probed | Busy:
-        """A test invocation, followed to its end. It has no key: what was started is noted at once."""
+        """A test invocation, followed to its end."""
         world = self.world
         job = await book.noted(world.shelf, about.id, "invoked")
         if job is None:
-            started = await world.serving.invoke(endpoint, about.deployment, smoke.data)
-            job = await book.note(world.shelf, about.id, "invoked", started)
+            data = {"data": Data("uri_folder", smoke.data)}
+            asked = Invocation(f"{about.id}-smoke", deployment=about.deployment, inputs=data)
+            started = await world.serving.invoke(endpoint, asked)
+            job = await book.note(world.shelf, about.id, "invoked", started.name)
         status = (await world.platform.job(about.where, job)).status or "Unknown"
         if status in _RUNNING:
             return Busy(at=world.clock(), reason=f"the test job {job} is {status}", after=30)

@@ -40,7 +40,7 @@ _LOOKED_UP: Final = 100
 """Events of one message whose metrics are looked up."""
 
 HELD_BACK: Final = "held-back"
-_JOBS: Final = frozenset({"retrain", "resubmit"})
+_JOBS: Final = frozenset({"retrain", "resubmit", "batch"})
 
 _PATIENCE: Final = 2
 """Tries that wait for a lookup which only decorates a message; then it goes out without."""

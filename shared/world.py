@@ -1,9 +1,10 @@
 """The outside as this service sees it: every door is a field of World, and every door can be a fake in a test."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from shared.record import (
     Attempt,
@@ -279,6 +280,30 @@ class EndpointRef:
     kind: Kind = "managed"
 
 
+DATA: Final = re.compile(r"(azureml:|https?://|wasbs?://|abfss?://)\S+")
+"""What the path of data looks like: registered, on a datastore, or at an address. Never on a disk of ours."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a job reads or writes, at a path as DATA has it."""
+
+    kind: Literal["uri_folder", "uri_file", "mltable"]
+    path: str
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a batch endpoint is asked for. `name`: of its job; `deployment`: None for the default; `properties`: of the job."""
+
+    name: str
+    deployment: str | None = None
+    inputs: Mapping[str, Data | str | bool | float] = field(default_factory=dict)
+    outputs: Mapping[str, Data] = field(default_factory=dict)
+    experiment: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
 class Serving(Protocol):
     """Endpoints, their deployments, and the registry. Every method raises TemporaryError or PermanentError and nothing else
     of its own; a PermanentError for want of quota is a QuotaError, one for something that is not there a MissingError.
@@ -305,8 +330,8 @@ class Serving(Protocol):
     async def score(self, endpoint: EndpointRef, deployment: str, body: bytes) -> Scored:
         """One request to this deployment, by the scoring address. An error status is an answer."""
 
-    async def invoke(self, endpoint: EndpointRef, deployment: str, data: str) -> str:
-        """A test invocation of a batch deployment; the name of its job. Never the same twice."""
+    async def invoke(self, endpoint: EndpointRef, asked: Invocation) -> Submitted:
+        """A job of a batch endpoint; the same name is the same job."""
 
     async def origin(self, where: WorkspaceRef, model: str, version: str) -> Origin | None:
         """Of a model version; None when there is none."""

@@ -64,6 +64,7 @@ class Azure:
     eventgrid: EventGrid
     azureml: AzureML
     endpoints: OnlineEndpoints
+    batch: BatchEndpoints
     monitor: Monitor
     story: Story
     environment: dict[str, str] = field(default_factory=dict)
@@ -117,7 +118,7 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         batch = BatchEndpoints(sim, azureml, operations)
         monitor = Monitor(sim, endpoints)
         story = Story(sim, eventgrid, azureml, endpoints, options.pause)
-        box = Azure(sim, authority, eventgrid, azureml, endpoints, monitor, story)
+        box = Azure(sim, authority, eventgrid, azureml, endpoints, batch, monitor, story)
         azure = [*operations.routes(), *azureml.routes(), *endpoints.routes(), *scoring.routes(sim, endpoints)]
         azure += [*batch.routes(), *monitor.routes(), *eventgrid.routes(), *entra.routes(sim)]
         for part in (teams, communication, github, webhooks):

@@ -1,6 +1,7 @@
 """Batch endpoints: a default deployment that can be switched, and invocations that become jobs."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -10,12 +11,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from simulator.arm import LOCATION, PROVIDER, WORKSPACE, Json, Operations, Refused, door, guid, read, system_data
-from simulator.azureml import ENDPOINT, OUTCOME, AzureML, Version, Workspace
+from simulator.azureml import DURATION, ENDPOINT, OUTCOME, AzureML, Version, Workspace
 from simulator.faults import Handler
 from simulator.scoring import PIN
 from simulator.state import Simulated
 from simulator.traffic import Manners
 
+_KINDS: Final = {"UriFolder": "uri_folder", "UriFile": "uri_file", "MLTable": "mltable"}
+_URI: Final = re.compile(r"(azureml:|/subscriptions/|https?://|wasbs?://|abfss?://)")
 _SECONDS: Final = {"endpoint": 10.0, "deployment": 60.0, "slow": 10_800.0}
 
 
@@ -71,8 +74,22 @@ class BatchEndpoints:
             at("/{endpoint}/deployments/{deployment}", self._get_deployment),
             at("/{endpoint}/deployments/{deployment}", self._put_deployment, "PUT"),
             at("/{endpoint}/deployments/{deployment}", self._delete_deployment, "DELETE"),
+            Route(jobs, door(self._sim, "arm", self._list_jobs)),
             Route(f"/batch{jobs}", door(self._sim, "scoring", self._invoke), methods=["POST"]),
         ]
+
+    def serve(self, here: Workspace, name: str, models: Mapping[str, str]) -> Endpoint:
+        """An endpoint as if it had been there for long: its deployments, each of a model `name:version`; the first is the default."""
+        now = self._sim.clock.now()
+        default = next(iter(models), None)
+        body: Json = {"properties": {"authMode": "AADToken", "defaults": {"deploymentName": default}}}
+        made = Endpoint(here, name, body, now, "Succeeded")
+        for deployment, model in models.items():
+            named, _, version = model.rpartition(":")
+            spec: Json = {"properties": {"model": {"assetId": f"{here.path}/models/{named}/versions/{version}"}}}
+            made.deployments[deployment] = Deployment(deployment, spec, now, "Succeeded")
+        self._all[here.path.casefold(), name.casefold()] = made
+        return made
 
     def _find(self, request: Request) -> Endpoint:
         here, name = self._ml.here(request), request.path_params["endpoint"]
@@ -196,8 +213,14 @@ class BatchEndpoints:
         headers = self._operations.start(endpoint.here.subscription, _SECONDS["deployment"], finish)
         return Response(status_code=202, headers=headers)
 
+    async def _list_jobs(self, request: Request) -> Response:
+        """Of an endpoint, the newest first."""
+        endpoint = self._find(request)
+        runs = [run for run in endpoint.here.runs.values() if run.properties.get(ENDPOINT) == endpoint.name]
+        return JSONResponse({"value": [self._ml.job(endpoint.here, run) for run in reversed(runs)]})
+
     async def _invoke(self, request: Request) -> Response:
-        """A new job at every call, by the deployment that is asked for or the default one."""
+        """A new job at every call, by the deployment that is asked for or the default one. One that is given a name bears it."""
         endpoint, body = self._find(request), await read(request)
         given = dict(body.get("properties") or {})
         name = request.headers.get(PIN) or endpoint.default
@@ -206,20 +229,49 @@ class BatchEndpoints:
             raise Refused(
                 404, "NotFound", f"The deployment '{name}' of '{endpoint.name}' was not found, or is not ready."
             )
-        tags = {key: value for key, value in self._tags(endpoint, deployment).items() if key == OUTCOME}
+        named = dict(given.get("properties") or {})
         job = {
             "jobType": "Pipeline",
-            "experimentName": (given.get("properties") or {}).get("experimentName") or endpoint.name,
+            "experimentName": named.pop("experimentName", None) or endpoint.name,
             "displayName": f"{endpoint.name}:{deployment.name}",
-            "inputs": {input_: _input(value) for input_, value in (given.get("inputData") or {}).items()},
-            "tags": tags,
-            "properties": {ENDPOINT: endpoint.name, "azureml.deploymentname": deployment.name},
+            "inputs": {key: _read_in(key, value) for key, value in (given.get("inputData") or {}).items()},
+            "outputs": {key: _written(key, value) for key, value in (given.get("outputData") or {}).items()},
+            "tags": {
+                key: value for key, value in self._tags(endpoint, deployment).items() if key in {OUTCOME, DURATION}
+            },
+            "properties": named | {ENDPOINT: endpoint.name, "azureml.deploymentname": deployment.name},
         }
-        run, _ = self._ml.submit(endpoint.here, f"batchjob-{guid()}", job)
+        wanted = str(given.get("name") or f"batchjob-{guid()}")
+        if wanted in endpoint.here.runs:
+            raise Refused(409, "Conflict", f"A job with this name already exists: '{wanted}'.")
+        run, _ = self._ml.submit(endpoint.here, wanted, job)
         return JSONResponse(self._ml.job(endpoint.here, run), 201)
 
 
-def _input(value: Json) -> Json:
+def _read_in(name: str, value: Json) -> Json:
     """As the job says it: the scoring address spells the kinds in its own way, UriFolder for uri_folder."""
-    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(value.get("jobInputType") or "uri_folder")).lower()
-    return value | {"jobInputType": kind}
+    if not isinstance(value, dict) or value.get("jobInputType") not in {*_KINDS, "Literal"}:
+        raise _invalid(f"inputData.{name}", "jobInputType is none of UriFolder, UriFile, MLTable, Literal")
+    if value["jobInputType"] == "Literal":
+        if not isinstance(value.get("value"), str | int | float):
+            raise _invalid(f"inputData.{name}", "a Literal has no value")
+        # A job holds its literals as texts.
+        said = value["value"]
+        return {"jobInputType": "literal", "value": str(said).lower() if isinstance(said, bool) else str(said)}
+    return _data(f"inputData.{name}", value, "jobInputType")
+
+
+def _written(name: str, value: Json) -> Json:
+    if not isinstance(value, dict) or value.get("jobOutputType") not in _KINDS:
+        raise _invalid(f"outputData.{name}", "jobOutputType is none of UriFolder, UriFile, MLTable")
+    return _data(f"outputData.{name}", value, "jobOutputType")
+
+
+def _data(where: str, value: Json, kind: str) -> Json:
+    if not _URI.match(str(value.get("uri") or "")):
+        raise _invalid(where, f"'{value.get('uri')}' is no URI of data")
+    return value | {kind: _KINDS[value[kind]]}
+
+
+def _invalid(where: str, why: str) -> Refused:
+    return Refused(400, "BadArgument", f"The request is invalid: {where}: {why}.")

@@ -43,7 +43,7 @@ from shared.rollout.record import (
     Weights,
     Word,
 )
-from shared.world import EndpointRef, Moved, Origin, Queue, Scored, Shelf, Store, World
+from shared.world import EndpointRef, Invocation, Moved, Origin, Queue, Scored, Shelf, Store, Submitted, World
 from tests.world import (
     START,
     DictShelf,
@@ -476,11 +476,11 @@ class Fleet:
         async with self.call("score", deployment, body) as chance:
             return Scored(200, b"[2]" if self.fate.wrong_scores else b"[1]", chance.uniform(20, 90))
 
-    async def invoke(self, endpoint: EndpointRef, deployment: str, data: str) -> str:
-        async with self.call("invoke", deployment, data) as chance:
-            name = f"batchjob-{len(self._jobs) + 1}"
-            self._jobs[name] = self.clock() + timedelta(seconds=chance.uniform(60, 300))
-            return name
+    async def invoke(self, endpoint: EndpointRef, asked: Invocation) -> Submitted:
+        async with self.call("invoke", asked.deployment, asked.name) as chance:
+            again = asked.name in self._jobs
+            self._jobs.setdefault(asked.name, self.clock() + timedelta(seconds=chance.uniform(60, 300)))
+            return Submitted(asked.name, "NotStarted", again=again)
 
     def job(self, name: str) -> Job:
         ended = "Failed" if self.fate.wrong_scores else "Completed"

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from shared import book
 from shared.actions import Action, Channel, Context, Fact, Link, Note, Params, discover
 from shared.errors import PermanentError, TemporaryError
-from shared.events import Drift, Event, Model, Run
+from shared.events import Blob, Drift, Event, Model, Run
 from shared.messages import fill
 from shared.record import Facts, Result
 from shared.rollout.policy import Policy
@@ -29,6 +29,7 @@ EVENT = Event(
     run=Run("monitor_run_7", status="Failed"),
     model=Model("fraud", "7"),
     drift=Drift(monitor="transactions", coefficient=0.83),
+    blob=Blob("https://contoso.blob.core.windows.net/incoming/2026-11-20.parquet"),
 )
 NOTE = Note(
     "Data drift: transactions",
@@ -66,7 +67,12 @@ async def run(action: Action[Params], outside: Outside) -> Result:
 
 def keys_sent(outside: Outside) -> list[str]:
     """Everything that went out and says the key: one entry for each effect asked for."""
-    found = [*outside.platform.names, *(key for _, key in outside.mail.sent), *(key for *_, key in outside.sms.sent)]
+    found = [
+        *outside.platform.names,
+        *outside.serving.names,
+        *(key for _, key in outside.mail.sent),
+        *(key for *_, key in outside.sms.sent),
+    ]
     for sent in outside.http.sent:
         spoken = [*(value for name, value in sent.headers.items() if name != "Authorization"), sent.body.decode()]
         found.append(KEY if any(KEY in part for part in spoken) else "no key")
@@ -79,6 +85,7 @@ def test_nobody_can_write_what_rules_of_another_kind_are_made_of():
 
 def test_every_file_of_the_folder_is_an_action():
     assert [name for name, _ in ACTIONS] == [
+        "batch",
         "dispatch",
         "email",
         "promote",
@@ -153,7 +160,7 @@ async def test_a_key_of_any_letters_goes_through(name: str, action: Action[Param
     await action.run(ready(action), context(outside, key="abc-ドリフト解消-0"))
     for sent in outside.http.sent:
         assert all(value.isascii() and value.isprintable() for value in sent.headers.values())
-    names = outside.platform.names
+    names = [*outside.platform.names, *outside.serving.names]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}", job) for job in names)
 

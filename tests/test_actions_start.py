@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from shared.actions._place import Place
 from shared.actions.dispatch import Dispatch
 from shared.actions.dispatch import run as dispatch
 from shared.actions.resubmit import Resubmit
 from shared.actions.resubmit import run as resubmit
-from shared.actions.retrain import Place, Retrain
+from shared.actions.retrain import Retrain
 from shared.actions.retrain import run as retrain
 from shared.actions.webhook import Webhook
 from shared.actions.webhook import run as call

@@ -22,7 +22,7 @@ from shared.record import WorkspaceRef
 from shared.rollout.policy import Recipe
 from shared.rollout.record import EndpointState
 from shared.settings import Secrets, Settings
-from shared.world import EndpointRef, Http, Reply
+from shared.world import Data, EndpointRef, Http, Invocation, Reply
 from simulator.app import Box
 from simulator.online import Endpoint
 from simulator.state import Fault
@@ -574,18 +574,18 @@ async def test_a_batch_deployment_is_made_on_a_cluster(box: Box, serving: Endpoi
 async def test_a_test_invocation_is_a_job_of_the_deployment_that_was_asked_for(
     box: Box, outside: Doors, serving: Endpoints, batch: EndpointRef
 ) -> None:
-    first = await serving.invoke(batch, "green", "azureml:transactions:31")
-    second = await serving.invoke(batch, "green", "https://data.blob.core.windows.net/in/")
-    assert first != second
-    body = await outside.workspaces.arm("GET", WHERE, f"/jobs/{first}", Doing("reading", "a role"))
+    asked = Invocation("smoke-1", "green", {"data": Data("uri_folder", "azureml:transactions:31")})
+    assert not (await serving.invoke(batch, asked)).again
+    assert (await serving.invoke(batch, asked)).again
+    body = await outside.workspaces.arm("GET", WHERE, "/jobs/smoke-1", Doing("reading", "a role"))
     assert body["properties"]["displayName"] == "scores:green"
     [given] = body["properties"]["inputs"].values()
     assert given["jobInputType"] == "uri_folder"
     assert given["uri"].endswith("/workspaces/prod/data/transactions/versions/31")
     with pytest.raises(PermanentError, match="'/etc/passwd' is no data for a batch endpoint"):
-        await serving.invoke(batch, "green", "/etc/passwd")
+        await serving.invoke(batch, Invocation("smoke-2", "green", {"data": Data("uri_folder", "/etc/passwd")}))
     with pytest.raises(MissingError, match="invoking deployment grey of batch endpoint scores"):
-        await serving.invoke(batch, "grey", "azureml:transactions:31")
+        await serving.invoke(batch, Invocation("smoke-3", "grey", asked.inputs))
 
 
 # What the service tells only by the way

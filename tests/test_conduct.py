@@ -51,7 +51,7 @@ from shared.rollout.record import (
     TakeTurn,
     Word,
 )
-from shared.world import Origin, Scored
+from shared.world import Data, Invocation, Origin, Scored
 from tests.world import START, Outside
 
 WHERE = WorkspaceRef("s1", "g1", "prod")
@@ -361,14 +361,14 @@ async def test_known_inputs_give_their_expected_outputs(outside):
 async def test_a_batch_deployment_is_tried_by_one_test_job_followed_to_its_end(outside):
     policy = Policy("p", "fraud-online", kind="batch", smoke=Smoke(data="azureml:sample:1"))
     desk = await Desk(outside, about(policy=policy)).begin()
-    job = f"job-{len(outside.serving.asked) + 1}"
+    job = f"{about().id}-smoke"
     outside.platform.jobs[job] = Job(status="Running")
     assert (await desk.ask(Probe(status="checking"))).reason == f"the test job {job} is Running"
     outside.platform.jobs[job] = Job(status="Failed")
     answer = await desk.ask(Probe(status="checking"))
     assert (answer.errors, answer.failed) == (1, (f"the test job {job} ended as Failed",))
     assert [call for call in outside.serving.asked if call[0] == "invoke"] == [
-        ("invoke", "fraud-online", "fraud-13", "azureml:sample:1")
+        ("invoke", "fraud-online", Invocation(job, "fraud-13", {"data": Data("uri_folder", "azureml:sample:1")}))
     ]
 
 

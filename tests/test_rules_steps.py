@@ -45,6 +45,18 @@ def steps(do: str) -> list[tuple[float, str, str, str, dict[str, object]]]:
     return [(step.after, step.receiver, step.action, step.schedule, step.params) for step in found]
 
 
+@pytest.mark.parametrize("action", ["batch: {endpoint: scores, workspace: prod}"])
+def test_a_workspace_goes_by_its_short_name_or_in_full(action):
+    full = "{subscription: s1, resource_group: g1, workspace: prod-ml}"
+    found = loaded(
+        f"[{{{action}}}, {{{action.replace('workspace: prod', f'workspace: {full}')}}}]",
+        f"{MAIN}workspaces: {{prod: {full}}}\n",
+    )
+    first, second = (step.params for step in found.rules.rules[0].steps)
+    assert first == second
+    assert first["workspace"] == {"subscription": "s1", "resource_group": "g1", "workspace": "prod-ml"}
+
+
 def test_an_escalation_is_told_later_step_by_step():
     assert steps("[{notify: fraud-oncall, template: run-completed}]") == [
         (0, "fraud-oncall", "teams", "", {"url": "${TEAMS_FRAUD_URL}", "language": "ja", "template": "run-completed"}),

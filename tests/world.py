@@ -15,6 +15,7 @@ from shared.rollout.policy import Gate, Recipe
 from shared.rollout.record import DeploymentState, EndpointState, Pair, Weights
 from shared.world import (
     EndpointRef,
+    Invocation,
     Letter,
     Moved,
     Origin,
@@ -190,6 +191,10 @@ class FakeServing:
     scores: dict[str, Scored] = field(default_factory=dict)
     """What a deployment answers, where it is not 200 and {}."""
     asked: list[tuple[object, ...]] = field(default_factory=list)
+    invoked: dict[str, tuple[WorkspaceRef, Invocation]] = field(default_factory=dict)
+    """Batch jobs by name: the same name twice is the same job."""
+    names: list[str] = field(default_factory=list)
+    """Of the job of every invocation, those that were made before included."""
     failure: Failure | None = None
 
     def _asked(self, *call: object) -> None:
@@ -232,9 +237,12 @@ class FakeServing:
         self._asked("score", endpoint.name, deployment, body)
         return self.scores.get(deployment, Scored(200, b"{}", 20.0))
 
-    async def invoke(self, endpoint: EndpointRef, deployment: str, data: str) -> str:
-        self._asked("invoke", endpoint.name, deployment, data)
-        return f"job-{len(self.asked)}"
+    async def invoke(self, endpoint: EndpointRef, asked: Invocation) -> Submitted:
+        self.names.append(asked.name)
+        self._asked("invoke", endpoint.name, asked)
+        again = asked.name in self.invoked
+        self.invoked.setdefault(asked.name, (endpoint.where, asked))
+        return Submitted(asked.name, "NotStarted", f"https://ml.azure.com/runs/{asked.name}", again)
 
     async def origin(self, where: WorkspaceRef, model: str, version: str) -> Origin | None:
         self._asked("origin", model, version)

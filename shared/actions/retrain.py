@@ -3,19 +3,12 @@
 from pydantic import Field
 
 from shared.actions import Action, Context, Params
-from shared.actions._text import clip, name_of, place_of
-from shared.record import Result, WorkspaceRef
+from shared.actions._place import Place, where
+from shared.actions._text import clip, name_of
+from shared.record import Result
 from shared.world import PipelineJob
 
 type Input = str | bool | int | float
-
-
-class Place(Params):
-    """Where a workspace is. In a rule, its name in switchyard.yaml stands for all three."""
-
-    subscription: str = Field(min_length=1)
-    resource_group: str = Field(min_length=1)
-    workspace: str = Field(min_length=1)
 
 
 class Retrain(Params):
@@ -31,10 +24,7 @@ class Retrain(Params):
 
 
 async def run(params: Retrain, context: Context) -> Result:
-    place = params.workspace
-    where = (
-        WorkspaceRef(place.subscription, place.resource_group, place.workspace) if place else place_of(context.event)
-    )
+    place = where(params.workspace, context.event)
     # Event Grid can't filter by a name with a dot in it, and a loop is broken by filtering on these.
     tags = {name: str(value) for name, value in params.tags.items()}
     cause = {name.replace(".", "_"): clip(value, 256) for name, value in context.cause.items()}
@@ -47,10 +37,10 @@ async def run(params: Retrain, context: Context) -> Result:
         display_name=params.display_name,
         compute=params.compute,
     )
-    done = await context.world.platform.submit(where, job)
-    said = f"job {done.name} in workspace {where.workspace}"
+    done = await context.world.platform.submit(place, job)
+    said = f"job {done.name} in workspace {place.workspace}"
     said = f"{said} was submitted by an earlier try" if done.again else f"submitted {said}"
-    return Result(said, done.studio_url, {"job": done.name, "workspace": where.workspace, "status": done.status})
+    return Result(said, done.studio_url, {"job": done.name, "workspace": place.workspace, "status": done.status})
 
 
 ACTION = Action(

@@ -18,7 +18,7 @@ from shared.cloud.failures import Doing, refusal, translating
 from shared.errors import PermanentError
 from shared.record import WorkspaceRef
 from shared.settings import Settings
-from shared.world import Http, Reply
+from shared.world import Http, Reply, Submitted
 
 type Json = dict[str, Any]
 """A JSON object of theirs."""
@@ -174,6 +174,13 @@ def answer(reply: Reply, doing: Doing) -> Json:
     parts = [error, table(error.get("innerError")), *map(table, error.get("details") or ())]
     codes, messages = (list(filter(None, (text(one.get(key)) for one in parts))) for key in ("code", "message"))
     raise refusal(doing, reply.status, "; ".join(dict.fromkeys(messages)), reply.headers, " ".join(codes))
+
+
+def submitted(name: str, body: Json, *, again: bool = False) -> Submitted:
+    """From a job as the resource manager tells it."""
+    properties = table(body.get("properties"))
+    studio = table(table(properties.get("services")).get("Studio"))
+    return Submitted(name, text(properties.get("status")) or "NotStarted", text(studio.get("endpoint")), again)
 
 
 def resource(where: WorkspaceRef) -> str:

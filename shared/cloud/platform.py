@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from shared.cloud.azureml import ROLE, Json, Workspaces, part, resource, table, text
+from shared.cloud.azureml import ROLE, Json, Workspaces, part, resource, submitted, table, text
 from shared.cloud.failures import Doing, one_line
 from shared.errors import MissingError, PermanentError, TemporaryError
 from shared.record import Job, WorkspaceRef
@@ -65,7 +65,7 @@ class AzureML:
         body = {"properties": _once_more(properties, run, tags)}
         doing = Doing(f"submitting job {run} once more as {name}", ROLE)
         made = await self._workspaces.arm("PUT", where, f"/jobs/{part(name)}", doing, body, on_behalf=True)
-        return _submitted(name, made)
+        return submitted(name, made)
 
     async def job(self, where: WorkspaceRef, run: str) -> Job:
         doing = Doing(f"looking up run {run}", ROLE)
@@ -116,7 +116,7 @@ class AzureML:
         ours = {tag: value for tag, value in tags.items() if tag.startswith(_OURS)} or tags
         if any(theirs.get(tag) != value for tag, value in ours.items()):
             raise PermanentError(f"job {name} is there already, and is not ours: its tags do not name this cause")
-        return _submitted(name, found, again=True)
+        return submitted(name, found, again=True)
 
     def _submit(self, ml: Any, job: PipelineJob) -> Submitted:
         entity = self._from_component(ml, job) if job.source.startswith("azureml:") else self._from_file(job)
@@ -160,12 +160,6 @@ class AzureML:
         # Serverless compute needs nothing set up; a job that names its own gets that.
         settings = entities.PipelineJobSettings(default_compute="serverless")
         return entities.PipelineJob(jobs={"run": node}, inputs=inputs, settings=settings)
-
-
-def _submitted(name: str, body: Json, *, again: bool = False) -> Submitted:
-    properties = table(body.get("properties"))
-    studio = table(table(properties.get("services")).get("Studio"))
-    return Submitted(name, text(properties.get("status")) or "NotStarted", text(studio.get("endpoint")), again)
 
 
 def _once_more(properties: Json, run: str, tags: Mapping[str, str]) -> Json:

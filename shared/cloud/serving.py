@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from shared.cloud.azureml import JOBS_API, ROLE, Json, Workspaces, answer, part, resource, table, text
+from shared.cloud.azureml import JOBS_API, ROLE, Json, Workspaces, answer, part, resource, submitted, table, text
 from shared.cloud.failures import Doing, one_line
 from shared.errors import ConflictError, MissingError, PermanentError, TemporaryError
 from shared.record import WorkspaceRef
 from shared.rollout.policy import Kind, Recipe
 from shared.rollout.record import DeploymentState, EndpointState, Weights
-from shared.world import EndpointRef, Http, Moved, Origin, Scored
+from shared.world import DATA, Data, EndpointRef, Http, Invocation, Moved, Origin, Scored, Submitted
 
 _API: Final = "2025-12-01"
 """Stable, and that by which the SDK words deployments. Versions of 2022 forget the mirrored traffic."""
@@ -43,11 +43,13 @@ _STAMPS: Final = {
 _MODEL: Final = re.compile(r"/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)$", re.IGNORECASE)
 _ASSET: Final = re.compile(r"azureml:(?P<name>[^:@/]+):(?P<version>[^:@/]+)")
 _REMOTE: Final = re.compile(r"azureml://\S+|(azureml:)?/subscriptions/\S+", re.IGNORECASE)
-_ADDRESS: Final = re.compile(r"(azureml:|https?://|wasbs?://|abfss?://)\S+")
 _JOB_OF_PATH: Final = re.compile(r"azureml://(?:\S*?/)?jobs/(?P<job>[^/]+)/")
 _COLLECTED: Final = "azureml://datastores/workspaceblobstore/paths/modelDataCollector"
 _MINI_BATCH: Final = 10
 """Files at once: the default of the deployment's schema, which the SDK asks for."""
+
+_KINDS: Final = {"uri_folder": "UriFolder", "uri_file": "UriFile", "mltable": "MLTable"}
+"""How the scoring address of a batch endpoint spells them."""
 
 _KUBERNETES: Final = {"k8s", "kubernetes"}
 
@@ -188,26 +190,38 @@ class Endpoints:
             )
         return Scored(reply.status, reply.body, took)
 
-    async def invoke(self, endpoint: EndpointRef, deployment: str, data: str) -> str:
-        if not _ADDRESS.fullmatch(data):
-            raise PermanentError(
-                f"{data!r} is no data for a batch endpoint, expected azureml:<name>:<version> or a URL"
-            )
-        doing = Doing(f"invoking deployment {deployment} of batch endpoint {endpoint.name}", ROLE)
+    async def invoke(self, endpoint: EndpointRef, asked: Invocation) -> Submitted:
+        by = f"deployment {asked.deployment} of " if asked.deployment else ""
+        doing = Doing(f"invoking {by}batch endpoint {endpoint.name}", ROLE)
+        body = json.dumps({"properties": _invocation(endpoint.where, asked)}).encode()
+        earlier = await self._invoked(endpoint, asked.name)
+        if earlier is not None:
+            return earlier
         found = await self._arm("GET", endpoint, doing)
-        asked = {"jobInputType": "UriFolder", "uri": _asset(endpoint.where, "data", data)}
         headers = {
             "Authorization": f"Bearer {await self._workspaces.token()}",
             "Content-Type": "application/json",
-            "azureml-model-deployment": deployment,
         }
-        body = json.dumps({"properties": {"inputData": {"data": asked}}}).encode()
-        reply = await self._http.send("POST", _scoring(found, doing), headers=headers, body=body)
-        made = answer(reply, doing)
+        if asked.deployment:
+            headers["azureml-model-deployment"] = asked.deployment
+        try:
+            reply = await self._http.send("POST", _scoring(found, doing), headers=headers, body=body)
+            made = answer(reply, doing)
+        except TemporaryError as error:
+            raise TemporaryError(_naming(doing, error), retry_after=error.retry_after, sent=error.sent) from error
         name = text(made.get("name")) or (text(made.get("id")) or "").rpartition("/")[2]
         if not name:
             raise PermanentError(f"{doing.what}: accepted, but the answer names no job")
-        return name
+        return submitted(name, made)
+
+    async def _invoked(self, endpoint: EndpointRef, name: str) -> Submitted | None:
+        """The job of an earlier try."""
+        doing = Doing(f"looking for job {name}", ROLE)
+        try:
+            found = await self._workspaces.arm("GET", endpoint.where, f"/jobs/{part(name)}", doing, version=JOBS_API)
+        except MissingError:
+            return None
+        return submitted(name, found, again=True)
 
     async def origin(self, where: WorkspaceRef, model: str, version: str) -> Origin | None:
         doing = Doing(f"looking up model {model}:{version}", ROLE)
@@ -294,6 +308,36 @@ def _scoring(body: Json, doing: Doing) -> str:
     if urlsplit(url).scheme not in {"http", "https"}:  # Kubernetes endpoints may have no certificate
         raise TemporaryError(f"{doing.what}: it has no scoring address yet")
     return url
+
+
+def _invocation(where: WorkspaceRef, asked: Invocation) -> Json:
+    """In the words of the scoring address."""
+    said: Json = {"name": asked.name, "inputData": {name: _input(where, one) for name, one in asked.inputs.items()}}
+    if asked.outputs:
+        said["outputData"] = {
+            name: {"jobOutputType": _KINDS[one.kind], "uri": _located(where, one)}
+            for name, one in asked.outputs.items()
+        }
+    named = {"experimentName": asked.experiment} if asked.experiment else {}
+    return said | {"properties": {**asked.properties, **named}}
+
+
+def _input(where: WorkspaceRef, given: Data | str | bool | float) -> Json:  # noqa: FBT001 (an input's value)
+    if isinstance(given, Data):
+        return {"jobInputType": _KINDS[given.kind], "uri": _located(where, given)}
+    return {"jobInputType": "Literal", "value": given}
+
+
+def _located(where: WorkspaceRef, data: Data) -> str:
+    if not DATA.fullmatch(data.path):
+        raise PermanentError(
+            f"{data.path!r} is no data for a batch endpoint, expected azureml:<name>:<version> or a URL"
+        )
+    return _asset(where, "data", data.path)
+
+
+def _naming(doing: Doing, error: TemporaryError) -> str:
+    return str(error) if str(error).startswith(doing.what) else f"{doing.what}: {error}"
 
 
 def _weights(kind: Kind, body: Json) -> tuple[Weights, Weights]:

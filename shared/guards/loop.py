@@ -11,7 +11,7 @@ CAUSE_RULE: Final = "switchyard_rule"
 CAUSE_DEPTH: Final = "switchyard_depth"
 """Dot-free, so that Event Grid filters can address them (a key with a dot can't be)."""
 
-STARTS: Final = frozenset({"retrain", "resubmit", "dispatch", "promote"})
+STARTS: Final = frozenset({"retrain", "resubmit", "dispatch", "promote", "batch", "data_factory", "synapse"})
 """Actions that make new events: only these can feed a loop."""
 
 DEPTH: Final = 3
@@ -24,8 +24,8 @@ _DIGITS: Final = 9
 
 def depth(event: Event) -> int:
     """How many of our own actions lie behind this event: the tag that we put on what we start, 0 without one."""
-    text = str(event.tags.get(CAUSE_DEPTH) or event.properties.get(CAUSE_DEPTH) or event.data.get(CAUSE_DEPTH) or "0")
-    return int(text[:_DIGITS]) if text.isdecimal() else 0
+    said = [str(place.get(CAUSE_DEPTH) or "0") for place in (event.tags, event.properties, event.data)]
+    return max(int(text[:_DIGITS]) if text.isdecimal() else 0 for text in said)
 
 
 def cause(intent: Intent, behind: int) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from shared.rules.filters import Clause, Need
 from shared.rules.payloads import RUN_COMPLETED, RUN_STATUS_CHANGED, RUN_TAGS, STATUS
 from shared.rules.plan import Rules
 
-_STARTS_RUNS: Final = frozenset({"retrain", "resubmit"})
+_STARTS_RUNS: Final = frozenset({"retrain", "resubmit", "batch"})
 
 
 def needs(rules: Rules) -> tuple[Need, ...]:

@@ -34,6 +34,7 @@ ACTED: Final = {
     "promote": "promoted",
     "dispatch": "dispatched",
     "webhook": "called",
+    "batch": "started",
 }
 """What is said of an action that is done."""
 
@@ -45,7 +46,7 @@ LENGTH: Final = timedelta(hours=1)
 """How long a run of ours takes, where no event says when it ended."""
 
 _TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
-_JOBS: Final = frozenset({"retrain", "resubmit"})
+_JOBS: Final = frozenset({"retrain", "resubmit", "batch"})
 _SOON: Final = timedelta(seconds=1)
 
 
@@ -360,7 +361,7 @@ class Rehearsal:
         return known
 
 
-_TARGETS: Final = ("policy", "url", "to", "github", "source", "workflow", "event_type", "limit")
+_TARGETS: Final = ("policy", "url", "to", "github", "source", "workflow", "event_type", "limit", "endpoint", "pipeline")
 
 
 def target_of(intent: Intent) -> str:

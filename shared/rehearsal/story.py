@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from shared.actions import discover
 from shared.calendars import instant
 from shared.errors import PermanentError, Problem
 from shared.events import Event, parse
-from shared.guards import STARTS
 from shared.record import Facts
 from shared.rehearsal.given import Fields, event_of, overlaid, read_fields
 from shared.rollout.hours import seconds
@@ -28,7 +28,7 @@ _TEST: Final = ("name", "now", "given", "steps")
 _KINDS: Final = ("event", "send", "after", "at", "acknowledge", "silence")
 _EXPECTS: Final = ("expect", "expect_at_least")
 _GIVEN: Final = ("event", "send", "silence", "retrain")
-_VERBS: Final = ("notify", *sorted(STARTS), "webhook", "teams", "email", "sms")
+_VERBS: Final = ("notify", *(name for name, action in discover().items() if not action.internal))
 _OUTCOMES: Final = ("suppressed", "held", "collected", "waits", "undecided", "refused")
 _MORE: Final = ("rule", "to", "together", "times")
 GUARDS: Final = {
@@ -438,7 +438,7 @@ class _File:
                     node.keys[several[1]], f"{' and '.join(map(repr, several))} in one line: write a line for each"
                 )
         if not verbs and outcomes != ["undecided"]:
-            report.say(node.at, f"what the rule does is missing: one of {', '.join(_VERBS)}")
+            report.say(node.at, f"what the rule does is missing: an action beside it, as in {_EXAMPLE}")
         verb = verbs[0] if verbs else ""
         target = self._target(verb, items[verb]) if verb else ""
         outcome = outcomes[0] if outcomes else ""

@@ -410,6 +410,8 @@ def _arrow(arrow: Arrow) -> str:
             does = f"retrains {step.pipeline or step.params.get('source')}"
         case "resubmit":
             does = "submits a run again"
+        case "batch":
+            does = f"invokes {step.params.get('endpoint')}"
         case "promote":
             does = f"promotes by {step.params.get('policy')}"
         case "expect":

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from shared import messages
 from shared.actions import Language, SecretName
+from shared.actions._place import Place
 from shared.actions.email import Address
-from shared.actions.retrain import Input, Place
+from shared.actions.retrain import Input
 from shared.actions.sms import Number
 from shared.calendars import Calendar, Schedule
 from shared.rollout.hours import written

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shared.actions.retrain import Place as Workspace
+from shared.actions._place import Place as Workspace
 from shared.events import OWN, STATUSES, TYPES
 from shared.rules.literals import literals
 from shared.rules.match import Block, Condition, Line, Test

@@ -136,6 +136,16 @@ def _retrain(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused
     yield Caused("ModelRegistered", models, kept)
 
 
+def _batch(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]:
+    """Its run, whose properties say what led here; its tags are those of the deployment."""
+    place = step.params.get("workspace")
+    fields = {name: _given(value) for name, value in place.items()} if isinstance(place, dict) else {}
+    experiment = _given(step.params.get("experiment") or step.params.get("endpoint"))
+    for type_ in ("RunStatusChanged", "RunCompleted"):
+        found = tuple(shape.with_fields({**fields, "run.experiment": experiment}) for shape in _runs(type_))
+        yield Caused(type_, found, _kept(rule, () if fields else _PLACE))
+
+
 def _resubmit(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]:
     """The same run again."""
     del step
@@ -172,8 +182,14 @@ def _expect(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]
     yield Caused("ExpectedEventMissing", tuple(one.with_fields(fields) for one in shapes("ExpectedEventMissing")))
 
 
-_LEADS: Final = {"retrain": _retrain, "resubmit": _resubmit, "promote": _promote, "expect": _expect}
-_OUTSIDE: Final = frozenset({"dispatch", "webhook"})
+_LEADS: Final = {
+    "retrain": _retrain,
+    "batch": _batch,
+    "resubmit": _resubmit,
+    "promote": _promote,
+    "expect": _expect,
+}
+_OUTSIDE: Final = frozenset({"dispatch", "webhook", "data_factory", "synapse"})
 """Whoever is called may do anything."""
 
 

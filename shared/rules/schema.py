@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from shared import messages
 from shared.actions import Channel, discover
+from shared.actions._place import placed
 from shared.events import TYPES
 from shared.rules.cel import LONGEST
 from shared.rules.config import GUARDS, Config, Pipeline
@@ -206,7 +207,7 @@ def of_test() -> Json:
 def _line() -> Json:
     """One of `expect`."""
     name: Json = {"type": ["string", "boolean"]}
-    verbs = ("notify", "retrain", "resubmit", "promote", "dispatch", "webhook", "teams", "email", "sms")
+    verbs = ("notify", *(verb for verb, action in discover().items() if not action.internal))
     suppressed = ["throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency"]
     properties: Json = {
         "rule": {"type": "string"},
@@ -330,11 +331,16 @@ def _promote() -> Json:
     return _step("promote", policy, discover()["promote"].summary, dict.fromkeys(MODEL, model))
 
 
+_NAMED: Final[Json] = {"type": "string", "description": "One of `workspaces` in switchyard.yaml."}
+
+
 def _inner(kind: type[BaseModel], definitions: Json) -> Json:
     """The parameters of an action, each of which may be a template instead."""
     schema = kind.model_json_schema()
     definitions.update(schema.pop("$defs", {}))
     schema["properties"] = {name: _or_template(field) for name, field in schema["properties"].items()}
+    if placed(kind):
+        schema["properties"]["workspace"]["anyOf"].insert(0, _NAMED)
     if issubclass(kind, Channel):
         schema["properties"].pop("note", None)
     if not schema.get("required"):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from shared.actions import Action, Channel, Params
+from shared.actions._place import placed
 from shared.rollout.policy import Policy
 from shared.rules.config import GUARDS, Channels, Config, Pipeline, Receiver, check_templates
 from shared.rules.plan import Step
@@ -177,14 +178,24 @@ def _retrain(node: Node, known: Known, report: Report) -> list[Step]:
         if key in _BESIDE_RETRAIN:
             below, plain = params.get(key), value.plain()
             params[key] = below | plain if isinstance(below, dict) and isinstance(plain, dict) else plain
-    if "workspace" in params:
-        place = known.config.workspaces.get(str(params["workspace"]))
-        if place is None:
-            said = known.missing("workspaces", "workspace", str(params["workspace"]))
-            report.say(node.place(("workspace",)), said)
-            return []
-        params["workspace"] = place.model_dump()
+    if not _located(params, node, known, report):
+        return []
     return [Step("retrain", params, pipeline=name or "")] if _valid("retrain", params, node, known, report) else []
+
+
+def _located(params: dict[str, object], node: Node, known: Known, report: Report) -> bool:
+    """A workspace by its short name becomes what stands under it in switchyard.yaml. False, with the mistake said, where there
+    is none.
+    """
+    name = params.get("workspace")
+    if name is None or isinstance(name, dict):
+        return True
+    place = known.config.workspaces.get(str(name))
+    if place is None:
+        report.say(node.place(("workspace",)), known.missing("workspaces", "workspace", str(name)))
+        return False
+    params["workspace"] = place.model_dump()
+    return True
 
 
 def _promote(node: Node, known: Known, report: Report) -> list[Step]:
@@ -212,7 +223,9 @@ def _plain(verb: str, node: Node, known: Known, report: Report) -> list[Step]:
         inner = Node({}, inner.at)
     if not report.mapping(inner, f"the parameters of {verb!r}"):
         return []
-    params = {key: value.plain() for key, value in inner.items.items()}
+    params: dict[str, object] = {key: value.plain() for key, value in inner.items.items()}
+    if placed(known.kind(verb)) and not _located(params, inner, known, report):
+        return []
     tells = issubclass(known.kind(verb), Channel)
     return [Step(verb, dict(params), tells=tells)] if _valid(verb, params, inner, known, report) else []
 

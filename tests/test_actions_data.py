@@ -1,0 +1,178 @@
+"""Data and platform: batch endpoints, pipelines of others, events for others, labels and schedules."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace as with_
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from shared.actions import Context
+from shared.actions._job import look as look_at_job
+from shared.actions._place import Place
+from shared.actions.batch import Batch, BatchInput, BatchOutput
+from shared.actions.batch import run as invoke
+from shared.cloud import Doors, doors
+from shared.cloud.failures import Doing
+from shared.errors import MissingError, PermanentError, TemporaryError
+from shared.events import Event
+from shared.guards import depth
+from shared.record import Job, WorkspaceRef
+from shared.settings import Secrets, Settings
+from shared.world import World
+from simulator.app import Box
+from simulator.state import Fault
+from tests.test_actions import EVENT, KEY, context
+from tests.world import START, Outside
+
+WHERE = WorkspaceRef("6560575d-fa06-4e7d-95fb-f962e74efd7a", "rg-ml", "prod")
+PLACE = Place(subscription=WHERE.subscription, resource_group=WHERE.resource_group, workspace="prod")
+HERE = replace(
+    EVENT, source=WHERE.path, subscription=WHERE.subscription, resource_group=WHERE.resource_group, workspace="prod"
+)
+FILE = BatchInput(type="uri_file", path="https://contoso.blob.core.windows.net/in/a.parquet")
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    with Box(rate=0, start=START, seed=1) as box:
+
+        async def furnish() -> None:
+            here = box.azure.azureml.at(WHERE.path)
+            box.azure.batch.serve(here, "churn-scores", {"blue": "churn:6", "green": "churn:7"})
+
+        box.run(furnish())
+        yield box
+
+
+@pytest.fixture
+async def outside(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Doors]:
+    monkeypatch.setenv("SSL_CERT_FILE", str(box.ca))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(box.ca))
+    made = doors(Settings.of(box.environment), box.environment, Secrets(box.environment), tmp_path)
+    yield made
+    await made.close()
+    box.sim.faults.clear()
+
+
+@pytest.fixture
+def world(box: Box, outside: Doors) -> World:
+    """The real doors, to the simulated Azure."""
+    return with_(
+        Outside().world,
+        clock=box.sim.clock.now,
+        secret=Secrets(box.environment),
+        http=outside.http,
+        platform=outside.platform,
+        serving=outside.serving,
+        azure=outside.azure,
+    )
+
+
+def about(world: World, key: str = KEY, *, event: Event = HERE, again: bool = False) -> Context:
+    return with_(context(Outside(), event=event, key=key, again=again), world=world)
+
+
+async def job_of(outside: Doors, name: str) -> dict[str, Any]:
+    found = await outside.workspaces.arm("GET", WHERE, f"/jobs/{name}", Doing("reading", "a role"))
+    properties: dict[str, Any] = found["properties"]
+    return properties
+
+
+# Batch endpoints
+
+
+async def test_a_batch_endpoint_gets_data_and_values_and_its_job_says_why_it_runs(outside: Doors, world: World) -> None:
+    params = Batch(
+        endpoint="churn-scores",
+        deployment="green",
+        experiment="nightly",
+        inputs={
+            "data": FILE,
+            "customers": "azureml:customers:12",
+            "folder": "azureml://datastores/workspaceblobstore/paths/in/",
+            "threshold": 0.5,
+            "strict": True,
+            "label": "churn",
+            "site": BatchInput(value="https://contoso.com"),
+        },
+        outputs={"score": BatchOutput(type="uri_file", path="azureml://datastores/workspaceblobstore/paths/out/a.csv")},
+    )
+    result = await invoke(params, about(world, "batch-1"))
+    assert result.said == "invoked batch endpoint churn-scores in workspace prod: job batch-1"
+    assert result.link is not None
+    job = await job_of(outside, "batch-1")
+    assert {name: (one["jobInputType"], one.get("uri") or one.get("value")) for name, one in job["inputs"].items()} == {
+        "data": ("uri_file", "https://contoso.blob.core.windows.net/in/a.parquet"),
+        "customers": ("uri_folder", f"{WHERE.path}/data/customers/versions/12"),
+        "folder": ("uri_folder", "azureml://datastores/workspaceblobstore/paths/in/"),
+        "threshold": ("literal", "0.5"),
+        "strict": ("literal", "true"),
+        "label": ("literal", "churn"),
+        "site": ("literal", "https://contoso.com"),
+    }
+    assert job["outputs"]["score"]["jobOutputType"] == "uri_file"
+    assert (job["experimentName"], job["displayName"]) == ("nightly", "churn-scores:green")
+    assert (job["properties"]["switchyard_rule"], job["properties"]["switchyard_depth"]) == ("fraud-drift", "1")
+
+
+async def test_an_invocation_whose_answer_was_lost_is_not_made_twice(box: Box, outside: Doors, world: World) -> None:
+    params = Batch(endpoint="churn-scores", inputs={"data": FILE}, workspace=PLACE)
+    box.sim.faults.append(Fault("scoring", "lost answer"))
+    with pytest.raises(TemporaryError) as caught:
+        await invoke(params, about(world, "batch-2"))
+    assert caught.value.sent
+    again = await invoke(params, about(world, "batch-2", again=True))
+    assert again.said == "batch endpoint churn-scores in workspace prod was invoked by an earlier try, as job batch-2"
+    assert len([one for one in box.sim.inbox.all("job") if one.key == "batch-2"]) == 1
+    assert (await job_of(outside, "batch-2"))["displayName"] == "churn-scores:blue"
+
+
+async def test_a_batch_job_is_followed_to_its_end(box: Box, world: World) -> None:
+    result = await invoke(Batch(endpoint="churn-scores", inputs={"data": FILE}), about(world, "batch-3"))
+    assert result.follow == {
+        "job": "batch-3",
+        "subscription": WHERE.subscription,
+        "resource_group": "rg-ml",
+        "workspace": "prod",
+    }
+    found = await look_at_job(result.follow, START, world)
+    assert found.state in {"queued", "running"}
+    while found.state in {"queued", "running"}:
+        box.sim.clock.advance(60)
+        found = await look_at_job(result.follow, START, world)
+    assert (found.state, found.said) == ("succeeded", "job batch-3 in workspace prod is Completed")
+    with pytest.raises(MissingError):
+        await look_at_job(result.follow | {"job": "nobody-s"}, START, world)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("Queued", "queued"), ("Preparing", "running"), ("Failed", "failed"), ("Canceled", "canceled"), (None, "running")],
+)
+async def test_how_a_job_stands_is_one_of_our_words(status: str | None, state: str) -> None:
+    outside = Outside()
+    outside.platform.jobs["j"] = Job(status=status, error="out of memory" if status == "Failed" else None)
+    handle = {"job": "j", "subscription": "s", "resource_group": "g", "workspace": "w"}
+    found = await look_at_job(handle, START, outside.world)
+    assert found.state == state
+    assert found.said.endswith("is Failed: out of memory") == (status == "Failed")
+
+
+async def test_what_a_batch_endpoint_refuses_is_passed_on(world: World) -> None:
+    params = Batch(endpoint="churn-scores", deployment="grey", inputs={"data": FILE})
+    with pytest.raises(MissingError, match=r"invoking deployment grey of batch endpoint churn-scores.*'grey'"):
+        await invoke(params, about(world, "batch-4"))
+    with pytest.raises(ValueError, match="'/etc/passwd' is no data"):
+        BatchInput.model_validate({"path": "/etc/passwd"})
+    with pytest.raises(ValueError, match="either `path`"):
+        BatchInput.model_validate({"type": "uri_file"})
+    blob = Event("b-1", "BlobCreated", START, "/subscriptions/s/storageAccounts/a", blob=EVENT.blob)
+    with pytest.raises(PermanentError, match="names no Azure ML workspace: give the action its `workspace`"):
+        await invoke(Batch(endpoint="churn-scores"), about(world, event=blob))
+
+
+def test_what_lies_behind_an_event_is_the_most_that_any_part_of_it_says() -> None:
+    event = replace(EVENT, tags={"switchyard_depth": "1"}, data={"switchyard_depth": "3"})
+    assert depth(replace(event, properties={"switchyard_depth": "2"})) == 3
