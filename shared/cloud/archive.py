@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import Doing, translating
+from shared.cloud.failures import LOADING, Doing, translating
 from shared.cloud.storage import code, once
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class BlobArchive:
         return self._lazy
 
     def _made(self) -> "ContainerClient":
-        from azure.storage.blob.aio import ContainerClient
+        with LOADING:
+            from azure.storage.blob.aio import ContainerClient
 
         # The timer owns retries: the SDK makes none.
         if "=" in self._storage:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import Doing, refusal, translating
+from shared.cloud.failures import LOADING, Doing, refusal, translating
 from shared.errors import PermanentError
 from shared.record import WorkspaceRef
 from shared.settings import Settings
@@ -143,7 +143,8 @@ class Workspaces:
         _quiet()
         with self._making:
             if where not in self._clients:
-                from azure.ai.ml import MLClient
+                with LOADING:
+                    from azure.ai.ml import MLClient
 
                 _stay_out_of_git()
                 self._clients[where] = MLClient(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import Doing, busy, translating
+from shared.cloud.failures import LOADING, Doing, busy, translating
 from shared.cloud.http import AioHttp
 from shared.errors import PermanentError
 from shared.world import Letter, Texted
@@ -45,7 +45,8 @@ class AcsMail:
     @property
     def _client(self) -> "EmailClient":
         if self._made is None:
-            from azure.communication.email.aio import EmailClient
+            with LOADING:
+                from azure.communication.email.aio import EmailClient
 
             # The queue is the one owner of retries.
             self._made = EmailClient(self._endpoint, self._tokens, transport=self._http.transport(), retry_total=0)
@@ -88,7 +89,8 @@ class AcsSms:
     @property
     def _client(self) -> "SmsClient":
         if self._made is None:
-            from azure.communication.sms.aio import SmsClient
+            with LOADING:
+                from azure.communication.sms.aio import SmsClient
 
             self._made = SmsClient(self._endpoint, self._tokens, transport=self._http.transport(), retry_total=0)
         return self._made

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from shared.cloud.azureml import Workspaces, part, resource, table
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import Doing, one_line, translating
+from shared.cloud.failures import LOADING, Doing, one_line, translating
 from shared.cloud.http import AioHttp
 from shared.errors import PermanentError, TemporaryError
 from shared.rollout.policy import BinaryGate, CeilingGate, Gate
@@ -57,7 +57,8 @@ class MonitorCounts:
     @property
     def _client(self) -> "LogsQueryClient":
         if self._made is None:
-            from azure.monitor.query.aio import LogsQueryClient
+            with LOADING:
+                from azure.monitor.query.aio import LogsQueryClient
 
             self._made = LogsQueryClient(
                 self._tokens,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
-from shared.cloud.failures import Doing, one_line, translating
+from shared.cloud.failures import LOADING, Doing, one_line, translating
 from shared.errors import TemporaryError
 from shared.settings import Settings
 
@@ -35,11 +35,12 @@ def credential(settings: Settings, environ: Mapping[str, str]) -> "TokenCredenti
     """A service principal where the environment holds its secret; else the managed identity that AZURE_CLIENT_ID names,
     without a walk along the chain; else the chain of azure-identity.
     """
-    from azure.identity import (
-        ClientSecretCredential,
-        DefaultAzureCredential,
-        ManagedIdentityCredential,
-    )
+    with LOADING:
+        from azure.identity import (
+            ClientSecretCredential,
+            DefaultAzureCredential,
+            ManagedIdentityCredential,
+        )
 
     secret, tenant = environ.get("AZURE_CLIENT_SECRET"), environ.get("AZURE_TENANT_ID")
     if settings.client_id and secret and tenant:
@@ -86,7 +87,8 @@ class Tokens:
             return kept
 
     def _ask(self, scope: str) -> "AccessToken":
-        from azure.core.exceptions import ClientAuthenticationError
+        with LOADING:
+            from azure.core.exceptions import ClientAuthenticationError
 
         with translating(_SIGNING_IN):
             try:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from aiohttp import ClientConnectorError, ClientError
 from shared import post
 from shared.errors import MissingError, PermanentError, QuotaError, TemporaryError
 from shared.world import Reply
+
+LOADING: Final = threading.RLock()
+"""Held while an SDK is loaded: threads that begin at different ends of its circle of modules would meet it half made."""
 
 _CONFLICT: Final = 409
 """Another writer: it passes."""
@@ -84,7 +88,8 @@ def translating(doing: Doing) -> Iterator[None]:
 def translated(error: Exception, doing: Doing) -> Exception:
     """One of our errors for one that an Azure SDK raised; any other error as it is."""
     # Loaded already by whichever SDK is in use: our own import stays light.
-    from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+    with LOADING:
+        from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 
     if not isinstance(error, AzureError):
         return error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import Doing, translating
+from shared.cloud.failures import LOADING, Doing, translating
 from shared.cloud.storage import code
 from shared.errors import PermanentError, TemporaryError
 from shared.settings import as_text, is_configuration
@@ -136,7 +136,8 @@ def _tags(listed: _Listed) -> dict[str, str]:
 
 
 def _container(url: str, storage: str, tokens: Tokens) -> "ContainerClient":
-    from azure.storage.blob.aio import ContainerClient
+    with LOADING:
+        from azure.storage.blob.aio import ContainerClient
 
     if urlsplit(url).query:  # a signature is a secret: it is not said
         raise PermanentError("SWITCHYARD_CONFIG: leave out what follows the '?': the app signs in by its identity")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 from yarl import URL
 
+from shared.cloud.failures import LOADING
 from shared.errors import PermanentError, TemporaryError
 from shared.world import Reply
 
@@ -58,7 +59,8 @@ class AioHttp:
 
     def transport(self) -> "AioHttpTransport":
         """The same for a client of an Azure SDK."""
-        from azure.core.pipeline.transport import AioHttpTransport
+        with LOADING:
+            from azure.core.pipeline.transport import AioHttpTransport
 
         return AioHttpTransport(session=self.session, session_owner=False)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import Doing, translating
+from shared.cloud.failures import LOADING, Doing, translating
 from shared.cloud.http import AioHttp
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ class EventGridTopic:
     @property
     def _client(self) -> "EventGridPublisherClient":
         if self._made is None:
-            from azure.core.credentials import AzureKeyCredential
-            from azure.eventgrid.aio import EventGridPublisherClient
+            with LOADING:
+                from azure.core.credentials import AzureKeyCredential
+                from azure.eventgrid.aio import EventGridPublisherClient
 
             self._made = EventGridPublisherClient(
                 self._endpoint,
