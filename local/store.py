@@ -228,7 +228,7 @@ class SqliteStore:
         attempt: Attempt,
         result: Result | None = None,
         *,
-        maybe_twice: bool = False,
+        maybe_twice: bool | None = None,
     ) -> None:
         values = (
             status,
@@ -241,7 +241,7 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> None:
             db.execute(
                 "UPDATE intents SET status = ?, at = ?, attempts = json_insert(attempts, '$[#]', json(?)),"
-                " result = coalesce(?, result), twice = max(twice, ?) WHERE key = ?",
+                " result = coalesce(?, result), twice = coalesce(?, twice) WHERE key = ?",
                 (*values, key),
             )
 

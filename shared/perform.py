@@ -222,7 +222,9 @@ class Performer:
             # Its type only: its words may hold anything.
             note = f"our own fault ({type(error).__name__}), the log says where"
             tried = Attempt(began, "later", note, uncertain=True)
-            await self.world.store.settle(key, "retrying", tried, maybe_twice=not _idempotent(claim.record.intent))
+            await self.world.store.settle(
+                key, "retrying", tried, maybe_twice=not _idempotent(claim.record.intent) or None
+            )
             raise
 
     async def give_up(self, key: str, reason: str) -> Performed:
@@ -278,9 +280,8 @@ class Performer:
             if intent.terms and intent.terms.pipeline:
                 await answered(guards.refund(intent.terms.pipeline, intent.key), world)
             return await self._end(claim, "refused", began, str(error), twice=twice)
-        if result.maybe_twice is not None:
-            twice = result.maybe_twice
-        await world.store.settle(intent.key, "done", Attempt(began, "done"), result, maybe_twice=twice)
+        doubt = (twice or None) if result.maybe_twice is None else result.maybe_twice
+        await world.store.settle(intent.key, "done", Attempt(began, "done"), result, maybe_twice=doubt)
         return Performed("done", claim, result.said)
 
     async def _not_now(self, claim: Claim, at: datetime, ruling: Wait | Suppressed | Collected | Held) -> Performed:
@@ -420,7 +421,7 @@ class Performer:
         )
         attempt = Attempt(at, outcome, note)
         await self.tell(claim, outcome, note, once)  # before the end is on record: killed in between, it is told again
-        await self.world.store.settle(claim.record.intent.key, status, attempt, maybe_twice=twice)
+        await self.world.store.settle(claim.record.intent.key, status, attempt, maybe_twice=twice or None)
         return Performed(outcome, claim, note)
 
     async def _later(
@@ -434,5 +435,5 @@ class Performer:
         pause = wait(attempt, error.retry_after)
         note = f"{error}; again in {pause:.0f} s"
         told = Attempt(at, "later" if tried else "waits", note, uncertain=tried and error.sent)
-        await self.world.store.settle(claim.record.intent.key, "retrying", told, maybe_twice=twice)
+        await self.world.store.settle(claim.record.intent.key, "retrying", told, maybe_twice=twice or None)
         return Performed("later", claim, str(error), pause)

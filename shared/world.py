@@ -206,9 +206,9 @@ class Store(Protocol):
         attempt: Attempt,
         result: Result | None = None,
         *,
-        maybe_twice: bool = False,
+        maybe_twice: bool | None = None,
     ) -> None:
-        """How a try ended."""
+        """How a try ended. `maybe_twice`: a doubt, which stays until somebody knows better and says False; None: nothing new."""
 
     async def learn(self, record: str, facts: Facts) -> None:
         """Adds what was looked up for a message, so that the next one need not ask."""

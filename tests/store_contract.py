@@ -287,7 +287,7 @@ class StoreContract:
             assert not claim.interrupted
             assert len(claim.record.attempts) == minute
             result = Result("posted") if minute == 1 else None
-            await place.store.settle(key, "retrying", attempt("later", minute), result, maybe_twice=minute == 1)
+            await place.store.settle(key, "retrying", attempt("later", minute), result, maybe_twice=minute == 1 or None)
         claim = await place.store.claim(key, START + timedelta(minutes=3))
         assert claim is not None
         assert claim.record.maybe_twice
@@ -295,6 +295,17 @@ class StoreContract:
         (found,) = (await place.store.intents([record.id]))[record.id]
         assert found.attempts == (*(attempt("later", minute) for minute in range(3)), attempt("done", 3))
         assert (found.status, found.maybe_twice, found.result) == ("done", True, Result("posted"))
+
+    async def test_a_doubt_goes_when_somebody_knows_better(self, place: Place) -> None:
+        record = taken(intents=1)
+        (key,) = keys(record)
+        await place.store.take_in(record)
+        await place.store.claim(key, START)
+        await place.store.settle(key, "retrying", attempt("later"), maybe_twice=True)
+        await place.store.claim(key, START + timedelta(minutes=1))
+        await place.store.settle(key, "done", attempt("done", 1), Result("found again"), maybe_twice=False)
+        (found,) = (await place.store.intents([record.id]))[record.id]
+        assert not found.maybe_twice
 
     async def test_for_a_replay_what_did_not_succeed_is_open_again(self, place: Place) -> None:
         record = taken(intents=3)

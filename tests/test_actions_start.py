@@ -113,6 +113,16 @@ async def test_a_run_that_an_earlier_try_started_is_found_again():
     assert result.link == "https://github.test/runs/42"
     assert [sent.method for sent in outside.http.sent] == ["GET"]
     assert "created=%3E%3D2026-11-20T08%3A30%3A00Z" in outside.http.sent[0].url
+    assert result.maybe_twice is False
+
+
+async def test_where_earlier_tries_started_two_runs_the_record_says_so():
+    outside = Outside()
+    found = [{"id": number, "display_title": f"Deploy {KEY}"} for number in (43, 42)]
+    outside.http.answer(200, json.dumps({"workflow_runs": found}).encode())
+    result = await dispatch(START_FLOW, context(outside, again=True))
+    assert result.said == "deploy.yml in contoso/fraud was started by an earlier try 2 times"
+    assert result.maybe_twice is True
 
 
 async def test_a_run_that_can_t_be_found_again_may_be_started_twice():

@@ -68,8 +68,9 @@ async def run(params: Dispatch, context: Context) -> Result:
 async def _start(params: Dispatch, workflow: str, context: Context) -> Result:
     key, path = name_of(context.key), f"actions/workflows/{quote(workflow, safe='')}"
     if context.again and (found := await _earlier(params, context, path, key)):
-        said = f"{workflow} in {params.github} was started by an earlier try"
-        return Result(said, _link(found), {"run": found["id"]}, maybe_twice=False)
+        often = f" {len(found)} times" if len(found) > 1 else ""
+        said = f"{workflow} in {params.github} was started by an earlier try{often}"
+        return Result(said, _link(found[0]), {"run": found[0]["id"]}, maybe_twice=bool(often))
     inputs = {name: _text(value) for name, value in params.inputs.items()}
     if params.correlation_input:
         inputs[params.correlation_input] = key
@@ -84,15 +85,16 @@ async def _start(params: Dispatch, workflow: str, context: Context) -> Result:
     return Result(f"started {workflow} in {params.github} on {params.ref}{twice}", _link(answer), values)
 
 
-async def _earlier(params: Dispatch, context: Context, path: str, key: str) -> dict[str, object] | None:
-    """The run that an earlier try started, if its name carries our key."""
+async def _earlier(params: Dispatch, context: Context, path: str, key: str) -> list[dict[str, object]]:
+    """The runs that earlier tries started, the newest first: those whose name carries our key."""
     since = context.event.time.strftime("%Y-%m-%dT%H:%M:%SZ")
     query = urlencode({"event": "workflow_dispatch", "created": f">={since}", "per_page": 100})
     runs = _object(await _ask(params, context, "GET", f"{path}/runs?{query}")).get("workflow_runs")
-    for one in runs if isinstance(runs, list) else []:
-        if isinstance(one, dict) and any(key in str(one.get(name) or "") for name in ("display_title", "name")):
-            return one
-    return None
+    return [
+        one
+        for one in (runs if isinstance(runs, list) else [])
+        if isinstance(one, dict) and any(key in str(one.get(name) or "") for name in ("display_title", "name"))
+    ]
 
 
 async def _ask(params: Dispatch, context: Context, method: str, path: str, body: object = None) -> Reply:

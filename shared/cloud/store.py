@@ -229,7 +229,7 @@ class AzureStore:
         attempt: Attempt,
         result: Result | None = None,
         *,
-        maybe_twice: bool = False,
+        maybe_twice: bool | None = None,
     ) -> None:
         def ended(row: Row | None) -> tuple[Row | None, None]:
             if row is None:
@@ -241,7 +241,7 @@ class AzureStore:
                 attempt.at,
                 (*old.attempts, attempt),
                 result or old.result,
-                old.maybe_twice or maybe_twice,
+                old.maybe_twice if maybe_twice is None else maybe_twice,
             )
             return _intent_row(new, row["n"]), None
 
