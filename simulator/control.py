@@ -30,9 +30,11 @@ class Lever(msgspec.Struct, forbid_unknown_fields=True):
 
 class Trouble(msgspec.Struct, forbid_unknown_fields=True):
     where: str
-    how: int | Literal["drop", "lost answer"]
+    how: int | Literal["drop", "lost answer", "hang"]
     times: int = 1
     retry_after: int | None = None
+    method: str = ""
+    path: str = ""
 
 
 class Wish(msgspec.Struct, forbid_unknown_fields=True):
@@ -98,9 +100,10 @@ class Control:
         )
 
     async def _faults(self, request: Request) -> Response:
+        """New ones, beside those that are left. What hangs is let go."""
         wanted = await read(request, list[Trouble])
         left = [fault for fault in self.sim.faults if fault.times > 0]
-        self.sim.faults[:] = left + [Fault(item.where, item.how, item.times, item.retry_after) for item in wanted]
+        self.sim.faults[:] = left + [Fault(**msgspec.structs.asdict(item)) for item in wanted]
         return JSONResponse({"faults": [asdict(fault) for fault in self.sim.faults]})
 
     async def _clock(self, request: Request) -> Response:

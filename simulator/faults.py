@@ -1,5 +1,6 @@
-"""Faults on the way: a handler that answers busy, breaks the connection, or acts and loses the answer."""
+"""Faults on the way: a handler that answers busy, breaks the connection, or acts and loses the answer or holds it back."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -26,14 +27,16 @@ def faulty(sim: Simulated, where: str, error: Callable[[int], object], handler: 
     """The handler, with the faults set for `where`. `error` makes the body of a status as this service words it."""
 
     async def answer(request: Request) -> Response:
-        fault = sim.fault(where)
+        fault = sim.fault(where, request.method, request.url.path)
         if fault is None:
             return await handler(request)
         if isinstance(fault.how, int):
             headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
             return JSONResponse(error(fault.how), fault.how, headers)
-        if fault.how == "lost answer":
+        if fault.how in {"lost answer", "hang"}:
             await handler(request)
+        while fault.how == "hang" and sim.hangs(fault) and not await request.is_disconnected():  # noqa: ASYNC110 (tests take it back from another thread)
+            await asyncio.sleep(0.01)
         return Broken()
 
     return answer

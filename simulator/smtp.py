@@ -1,5 +1,6 @@
 """A mail server that keeps what it is given."""
 
+import asyncio
 from base64 import b64encode
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -24,10 +25,12 @@ class _Mailbox:
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
         fault = self._sim.fault("smtp")
-        if fault is None or fault.how == "lost answer":
+        if fault is None or fault.how in {"lost answer", "hang"}:
             self._keep(envelope)
         if fault is None:
             return "250 2.0.0 Taken"
+        while fault.how == "hang" and self._sim.hangs(fault):  # noqa: ASYNC110 (tests take it back from another thread)
+            await asyncio.sleep(0.01)
         if not isinstance(fault.how, int):
             server.transport.abort()  # type: ignore[union-attr]
         return "451 4.3.2 Try again later"

@@ -75,14 +75,20 @@ class Clock:
 class Fault:
     """The next `times` requests to `where` (for example `teams`, `arm`, `sms`, `github`, `eventgrid`) go wrong.
 
-    `how`: an HTTP status to answer with, "drop" (the connection breaks before anything happened) or "lost answer"
-    (the effect happens, then the connection breaks).
+    `how`: an HTTP status to answer with, "drop" (the connection breaks before anything happened), "lost answer" (the effect
+    happens, then the connection breaks) or "hang" (the effect happens, and the connection breaks when the caller gives up or
+    the fault is taken back). `method`, `path`: only of requests by this method, with this text in their path.
     """
 
     where: str
-    how: int | Literal["drop", "lost answer"]
+    how: int | Literal["drop", "lost answer", "hang"]
     times: int = 1
     retry_after: int | None = None
+    method: str = ""
+    path: str = ""
+
+    def fits(self, where: str, method: str, path: str) -> bool:
+        return self.times > 0 and self.where == where and self.method in {"", method} and self.path in path
 
 
 @dataclass
@@ -144,10 +150,14 @@ class Simulated:
     chance: random.Random = field(default_factory=lambda: random.Random(7))
     faults: list[Fault] = field(default_factory=list)
 
-    def fault(self, where: str) -> Fault | None:
-        """Takes the next fault for this place, if one is set."""
+    def fault(self, where: str, method: str = "", path: str = "") -> Fault | None:
+        """Takes the next fault for this request, if one is set."""
         for fault in self.faults:
-            if fault.where == where and fault.times > 0:
+            if fault.fits(where, method, path):
                 fault.times -= 1
                 return fault
         return None
+
+    def hangs(self, fault: Fault) -> bool:
+        """Until somebody takes the fault back."""
+        return any(one is fault for one in self.faults)

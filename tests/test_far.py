@@ -1,0 +1,101 @@
+"""What every action does when things go wrong on the way: the table of docs/actions.md, and what must hold in each cell."""
+
+import asyncio
+import logging
+
+import pytest
+
+from shared.actions import discover
+from simulator.app import Box
+from tests.far import ASKED, FAR, RATE, SECRETS, Ground, Outcome, Trial, table, written
+
+
+class Played:
+    """All trials, once for all tests; where secrets could have come to lie."""
+
+    def __init__(self, seen, told, kept, logged):
+        self.seen, self.told, self.kept, self.logged = seen, told, kept, logged
+
+    def __call__(self, far, trial: Trial) -> Outcome:
+        seen: Outcome = self.seen[far.name, trial]
+        return seen
+
+
+class Kept(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(f"{self.format(record)} {vars(record)}")
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    folder, kept = tmp_path_factory.mktemp("far"), Kept()
+    logging.getLogger().addHandler(kept)
+    with Box(rate=RATE) as box, pytest.MonkeyPatch.context() as patch:
+        for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+            patch.setenv(name, box.environment[name])
+        ground = Ground(box, folder, FAR)
+        seen = asyncio.run(ground.play())
+    logging.getLogger().removeHandler(kept)
+    files = [path.read_bytes() for path in (folder / "state").rglob("*") if path.is_file()]
+    return Played(seen, ground.told, b"".join(files), kept.lines)
+
+
+each = pytest.mark.parametrize("far", FAR, ids=lambda far: far.name)
+
+
+def test_every_action_has_been_tried():
+    assert {one.action for one in FAR} == {name for name, action in discover().items() if not action.internal}
+    assert len({one.name for one in FAR}) == len(FAR)
+
+
+@each
+def test_what_works_is_done_once_at_the_first_try(played, far):
+    outcome = played(far, "success")
+    assert [one.outcome for one in outcome.record.attempts] == ["done"], outcome.record.attempts
+    assert (outcome.effects, outcome.record.status) == (1, "done")
+    assert not outcome.record.maybe_twice
+
+
+@each
+def test_what_is_refused_is_not_done_and_not_tried_again(played, far):
+    outcome = played(far, "refusal")
+    assert (outcome.effects, outcome.record.status, len(outcome.record.attempts)) == (0, "refused", 1)
+    assert len(outcome.record.attempts[0].note) > 10
+
+
+@each
+def test_who_is_busy_is_left_alone_for_as_long_as_it_asks(played, far):
+    if "rate limit" not in far.trials:
+        return
+    outcome = played(far, "rate limit")
+    assert (outcome.effects, outcome.record.status) == (1, "done")
+    assert [one.outcome for one in outcome.record.attempts] == ["later", "done"]
+    assert ASKED <= outcome.waited < ASKED + 60
+    assert not outcome.record.maybe_twice
+
+
+@each
+@pytest.mark.parametrize("trial", ["lost answer", "restart"])
+def test_nothing_is_lost_and_nothing_is_doubled_in_silence(played, far, trial):
+    if trial not in far.trials:
+        return
+    outcome = played(far, trial)
+    assert outcome.record.status == "done"
+    assert outcome.effects == 1 or (outcome.effects == 2 and outcome.record.maybe_twice)
+    if discover()[far.action].idempotent:
+        assert (outcome.effects, outcome.record.maybe_twice) == (1, False)
+
+
+def test_no_secret_is_on_record_in_the_state_or_in_the_log(played):
+    everything = "\n".join([*played.told, *played.logged]) + played.kept.decode(errors="replace")
+    assert FAR[0].name in everything  # it would be found
+    for secret in (*SECRETS.values(), "marker-", "simulated-secret", "github_pat_simulated"):
+        assert secret not in everything
+
+
+def test_the_document_shows_what_was_observed(played):
+    assert written() == table(played.seen), "python -m tests.far writes it anew"
