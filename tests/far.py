@@ -321,6 +321,13 @@ def _failed_runs(box: Box, far: Far) -> None:
     box.run(go())
 
 
+def _batch_endpoint(box: Box, far: Far) -> None:
+    async def go() -> None:
+        box.azure.batch.serve(box.azure.azureml.at(far.workspace), "scores", {"blue": "churn:1"})
+
+    box.run(go())
+
+
 def _rollouts(ground: Ground) -> int:
     with closing(sqlite3.connect(ground.state)) as db:
         return int(db.execute("SELECT count(*) FROM shelf WHERE folder = ?", (HEADS,)).fetchone()[0])
@@ -381,6 +388,15 @@ FAR: Final[Sequence[Far]] = (
         path="/workspaces/resubmit/jobs/",
         count=received("job", "resubmit"),
         prepare=_failed_runs,
+    ),
+    Far(
+        action="batch",
+        step="{batch: {endpoint: scores, inputs: {data: azureml:customers:12}}}",
+        refused="{batch: {endpoint: nobodys, inputs: {data: azureml:customers:12}}}",
+        where="scoring",
+        path="/batchEndpoints/scores/jobs",
+        count=received("job", "batch"),
+        prepare=_batch_endpoint,
     ),
     Far(
         action="promote",
