@@ -19,8 +19,10 @@ INTAKE_QUEUE: Final = "switchyard-events"
 """Filled by Event Grid itself: the keyless, buffered way in."""
 
 
-_FOLDERS: Final = ("rules", "rollouts", "templates", "pipelines", "samples")
-_CONFIGURATION: Final = re.compile(r"switchyard\.yaml|(rules|rollouts|templates|pipelines)/.+\.ya?ml|samples/.+\.json")
+_FOLDERS: Final = ("rules", "rollouts", "quality", "templates", "pipelines", "samples")
+_CONFIGURATION: Final = re.compile(
+    r"switchyard\.yaml|(rules|rollouts|quality|templates|pipelines)/.+\.ya?ml|samples/.+\.json"
+)
 
 
 def read_folder(folder: Path) -> dict[str, str]:

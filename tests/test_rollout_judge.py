@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats  # type: ignore[import-untyped]  # tells no types
+from scipy import integrate, stats
 from ville import normal_mixture  # type: ignore[import-untyped]  # tells no types
 
 from bench.judge import World, breach, pairs

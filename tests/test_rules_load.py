@@ -31,7 +31,12 @@ def loaded(**rules: str) -> Loaded:
     return load_texts({"switchyard.yaml": MAIN} | {f"rules/{name}.yaml": text for name, text in rules.items()})
 
 
-KINDS = {"switchyard": "switchyard.yaml", "message": "templates/own.yaml", "policy": "rollouts/wrong.yaml"}
+KINDS = {
+    "switchyard": "switchyard.yaml",
+    "message": "templates/own.yaml",
+    "policy": "rollouts/wrong.yaml",
+    "quality": "quality/wrong.yaml",
+}
 
 
 def wrong_cases() -> list[tuple[str, dict[str, str]]]:

@@ -48,6 +48,12 @@ def test_the_shipped_policies_are_valid_and_name_their_schema(path):
     assert path.read_text().startswith("# yaml-language-server: $schema=../schema/rollout.schema.json\n")
 
 
+@pytest.mark.parametrize("path", sorted((CONFIG / "quality").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_shipped_watches_are_valid_and_name_their_schema(path):
+    assert complaints("quality.schema.json", path) == []
+    assert path.read_text().startswith("# yaml-language-server: $schema=../schema/quality.schema.json\n")
+
+
 @pytest.mark.parametrize("path", sorted((CONFIG / "tests").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_shipped_tests_are_valid_and_name_their_schema(path):
     assert complaints("test.schema.json", path) == []
@@ -66,9 +72,8 @@ def test_an_editor_shows_most_mistakes_of_shape():
     missed: list[str] = []
     for path in sorted((CONFIG / "wrong").glob("*.yaml")):
         kind = path.name.partition("-")[0]
-        schema = {"switchyard": "switchyard", "message": "template", "policy": "rollout", "test": "test"}.get(
-            kind, "rules"
-        )
+        kinds = {"message": "template", "policy": "rollout"}
+        schema = kinds.get(kind, kind if kind in {"switchyard", "quality", "test"} else "rules")
         node, problems = read(path.name, path.read_text())
         if kind != "when" and node is not None and not problems:
             found = complaints(f"{schema}.schema.json", path)

@@ -17,6 +17,7 @@ from shared import messages
 from shared.actions import discover
 from shared.errors import Problem
 from shared.events import AZURE_ML, OWN, TYPES
+from shared.quality.watch import Watch
 from shared.rollout.policy import Policy
 from shared.rules.block import read_block
 from shared.rules.cel import read_when
@@ -24,6 +25,7 @@ from shared.rules.config import FILE, Config, read_config
 from shared.rules.match import Condition
 from shared.rules.plan import Rule, Rules, Step, Throttling
 from shared.rules.policies import read_policy
+from shared.rules.quality import read_watch
 from shared.rules.report import Report
 from shared.rules.steps import MODEL, Known, read_steps
 from shared.rules.terms import read_fields, read_length, read_throttle
@@ -87,6 +89,7 @@ class Loaded:
     rejected_files: tuple[str, ...]
     version: str
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    quality: Mapping[str, Watch] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     good: Mapping[str, str] = field(default_factory=dict)
     idle: tuple[Rule, ...] = ()
@@ -186,6 +189,17 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
             rejected.append(file)
         problems += report.problems
 
+    quality: dict[str, Watch] = {}
+    declared["quality"] = {PurePosixPath(file).stem: f"{file}:1:1" for file in _under("quality/", files)}
+    for file in _under("quality/", files):
+        node, report = _read(file, files)
+        watch = read_watch(node, report, known)
+        if watch is not None:
+            quality[watch.name] = watch
+        else:
+            rejected.append(file)
+        problems += report.problems
+
     rules = _Rules(replace(known, policies=policies), candidates)
     for file in sorted(_under(_RULES, files), key=lambda file: files[file] != settled.get(file)):
         rules.file(*_read(file, files))
@@ -211,6 +225,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
         tuple(sorted(rejected)),
         version,
         policies,
+        quality,
         good=good,
         idle=tuple(rules.idle),
         declared=declared,

@@ -17,6 +17,7 @@ from shared.rules.cel import LONGEST
 from shared.rules.config import GUARDS, Config, Pipeline
 from shared.rules.paths import FIXED, OPEN, Kind
 from shared.rules.policies import ELSEWHERE, PolicyFile
+from shared.rules.quality import WatchFile
 from shared.rules.steps import MODEL
 
 type Json = dict[str, object]
@@ -63,6 +64,15 @@ def of_rollout() -> Json:
     properties["candidate"] = _block(fields) | {"description": properties["candidate"]["description"]}
     required = ["name", "endpoint", "candidate"]
     return schema | {"$schema": _DIALECT, "title": "Switchyard: config/rollouts/*.yaml", "required": required}
+
+
+def of_quality() -> Json:
+    """A file under quality/."""
+    schema = WatchFile.model_json_schema()
+    for field in schema["properties"].values():
+        if field.get("default") is not None and "$ref" in json.dumps(field):
+            field.pop("default")  # in seconds: not as it is written
+    return schema | {"$schema": _DIALECT, "title": "Switchyard: config/quality/*.yaml"}
 
 
 def of_rules() -> Json:
@@ -359,6 +369,7 @@ def texts() -> dict[str, str]:
         "switchyard.schema.json": of_config(),
         "rules.schema.json": of_rules(),
         "rollout.schema.json": of_rollout(),
+        "quality.schema.json": of_quality(),
         "template.schema.json": of_template(),
         "test.schema.json": of_test(),
     }
