@@ -86,10 +86,17 @@ class Drift(Struct, frozen=True, omit_defaults=True):
 
 
 class Blob(Struct, frozen=True, omit_defaults=True):
+    """A blob. `folder` and `file`: its name before and behind the last slash; `folder` is None at the top of the container.
+    `folder_url`: the address of what it lies in, without a slash at the end.
+    """
+
     url: str
     container: str | None = None
     name: str | None = None
     size: int | None = None
+    folder: str | None = None
+    file: str | None = None
+    folder_url: str | None = None
 
 
 class Event(Struct, frozen=True, omit_defaults=True):
@@ -350,13 +357,23 @@ def _drift_v1(event: Event, payload: _Payload) -> Event:
 def _blob_created(event: Event, payload: _Payload) -> Event:
     where = _BLOB_SUBJECT.search(event.subject)
     size = payload.number("contentlength")
-    blob = Blob(
-        url=payload.text("url") or "",
-        container=where["container"] if where else None,
-        name=where["name"] if where else None,
-        size=int(size) if size is not None else None,
+    return _with(
+        event,
+        type="BlobCreated",
+        blob=blob_of(
+            payload.text("url") or "",
+            where["container"] if where else None,
+            where["name"] if where else None,
+            int(size) if size is not None else None,
+        ),
     )
-    return _with(event, type="BlobCreated", blob=blob)
+
+
+def blob_of(url: str, container: str | None, name: str | None, size: int | None = None) -> Blob:
+    """With what its name and its address say about where it lies."""
+    folder, _, file = (name or "").rpartition("/")
+    above = url.partition("?")[0].rpartition("/")[0]
+    return Blob(url, container, name, size, folder or None, file or None, above or None)
 
 
 _READERS: Final = {

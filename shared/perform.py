@@ -390,7 +390,7 @@ class Performer:
             if event.run is not None and len(members) < _LOOKED_UP:
                 facts = await self._decorate(record, event, facts, ["metrics"], attempt)
             members.append((event, facts))
-        return together(members, go.total, metric, lower=lower)
+        return together(members, go.total, metric, lower=lower, wanted=go.wanted)
 
     def _template(self, intent: Intent, event: Event, collected: Together | None) -> messages.Template:
         name = str(intent.params.get("template") or "") or messages.default_for(event)

@@ -91,15 +91,21 @@ class Checked(Struct, frozen=True, omit_defaults=True):
     note: str = ""
 
 
-type Kind = Literal["once_within", "once_after", "accumulate_within"]
+type Kind = Literal["once_within", "once_after", "accumulate_within", "complete_within", "incomplete_after"]
+
+PARTS: Final = 1000
+"""Parts of one delivery that are counted."""
 
 
 class Throttle(Struct, frozen=True, omit_defaults=True):
     """How often. `once_within`: the first of `seconds`; `once_after`: all of `seconds` together, when they are over;
-    `accumulate_within`: all together, once there are `threshold` of them within `seconds`.
+    `accumulate_within`: all together, once there are `threshold` of them within `seconds`; `complete_within`: once for each
+    delivery, when all its parts are there within `seconds`; `incomplete_after`: once, if they are not, when `seconds` are over.
 
     `key`: the rule and the values of `by`, which share one account; `shown`: the values in words. `parent`: nobody wrote
-    it, and the children of this run come together, at the latest after `seconds`.
+    it, and the children of this run come together, at the latest after `seconds`. Of a delivery: `part` names what came, ""
+    being its marker; `threshold` says how many parts there shall be, as far as the rule or this one tells; `marker`: there has
+    to be one.
     """
 
     kind: Kind
@@ -108,6 +114,8 @@ class Throttle(Struct, frozen=True, omit_defaults=True):
     shown: str = ""
     threshold: int = 0
     parent: str = ""
+    part: str = ""
+    marker: bool = False
 
 
 class Terms(Struct, frozen=True, omit_defaults=True):

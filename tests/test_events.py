@@ -146,7 +146,27 @@ def test_a_blob_says_where_it_lies():
     data = {"url": url, "contentLength": 12}
     subject = "/blobServices/default/containers/in/blobs/2026/a.csv"
     event = parse(envelope("Microsoft.Storage.BlobCreated", data, subject=subject))
-    assert (event.type, event.blob) == ("BlobCreated", Blob(url, "in", "2026/a.csv", 12))
+    assert event.type == "BlobCreated"
+    assert event.blob == Blob(url, "in", "2026/a.csv", 12, "2026", "a.csv", "https://acc.blob.core.windows.net/in/2026")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "file"),
+    [
+        ("a.csv", None, "a.csv"),  # at the top of its container
+        ("day=1/part-0.parquet", "day=1", "part-0.parquet"),
+        ("a/b/_SUCCESS", "a/b", "_SUCCESS"),
+        ("a/b/", "a/b", None),  # a folder that is a blob of its own
+    ],
+)
+def test_a_blob_is_a_file_in_a_folder(name, folder, file):
+    data = {"url": f"https://acc.dfs.core.windows.net/in/{name}?x=a/b"}
+    event = parse(
+        envelope("Microsoft.Storage.BlobCreated", data, subject=f"/blobServices/default/containers/in/blobs/{name}")
+    )
+    above = f"https://acc.dfs.core.windows.net/in{f'/{folder}' if folder else ''}"
+    assert event.blob
+    assert (event.blob.folder, event.blob.file, event.blob.folder_url) == (folder, file, above)
 
 
 def test_any_other_type_passes_under_its_full_name():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared import messages
 from shared.actions import Language, Link, Note, Severity, teams
 from shared.errors import PermanentError
-from shared.events import TYPES, Blob, Drift, Endpoint, Event, Model, Run
+from shared.events import TYPES, Blob, Drift, Endpoint, Event, Model, Run, blob_of
 from shared.messages import (
     Template,
     builtin,
@@ -303,6 +303,19 @@ def test_several_events_are_told_of_with_their_number_the_best_and_the_worst(
     assert note.text.startswith(f"- {best}: {metric}")
     assert facts["Part of" if language == "en" else "親ジョブ"] == "HD_1"
     assert not [bad for bad in ("None", "Undefined", "{{", "{%", "Template=") if bad in said], said
+
+
+@pytest.mark.parametrize(
+    ("language", "title"),
+    [("en", "1 of 12 parts in incoming/nov"), ("ja", "incoming/nov: 全 12 ファイル中 1 ファイルが到着")],
+)
+def test_a_delivery_says_how_many_parts_came_and_how_many_there_shall_be(language, title):
+    came = event("BlobCreated", blob=blob_of("https://a/incoming/nov/a.csv", "incoming", "nov/a.csv"))
+    part = together([(came, Facts())], 1, "", wanted=12)
+    note = render(builtin("collected"), came, Facts(), language=language, now=NOW, collected=part)
+    assert (note.title, note.severity) == (title, "warning")
+    assert "12" in note.short
+    assert "nov/a.csv" in note.text
 
 
 def test_without_metrics_nothing_is_called_the_best():

@@ -48,7 +48,7 @@ def after_the_first(case: "Case", terms: Terms, due: datetime) -> Guarding[Rulin
     """Of a later step whose time has come."""
     intent = case.intent
     text = yield Get(FIRST, _name(intent))
-    collects = terms.throttle is not None and terms.throttle.kind == "once_after"
+    collects = terms.throttle is not None and terms.throttle.kind in {"once_after", "incomplete_after"}
     if text is None and case.now < due + _LONGEST:
         # It still collects, or this worker is quicker than the one that has the first message.
         return Wait(case.now + (_LATER if collects else _SOON), "the first message comes first")

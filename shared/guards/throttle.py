@@ -12,6 +12,7 @@ from typing import Final, assert_never
 import msgspec
 from msgspec.structs import replace
 
+from shared.guards import delivery
 from shared.guards.ask import Collected, Get, Go, Guarding, Keep, Ruling, Suppressed, Swap, Wait
 from shared.record import Throttle
 from shared.rollout.hours import written
@@ -19,7 +20,7 @@ from shared.rollout.hours import written
 SLOTS: Final = "throttles"
 SEALED: Final = "throttles-sealed"
 FAMILIES: Final = "families"
-ACCOUNTS: Final = (SLOTS, SEALED, FAMILIES)
+ACCOUNTS: Final = (SLOTS, SEALED, FAMILIES, delivery.DELIVERIES)
 
 MOST: Final = 500
 """Records that one account keeps one by one; more are counted."""
@@ -97,6 +98,8 @@ def throttled(throttle: Throttle, record: str, key: str, source: str, now: datet
             return (yield from account.accumulate_within())
         case "once_after":
             return (yield from account.once_after(key, family_of(source, throttle.parent)))
+        case "complete_within" | "incomplete_after":
+            return (yield from delivery.delivered(throttle, name_of(throttle.key), record, now))
         case _:
             assert_never(throttle.kind)
 
@@ -253,4 +256,6 @@ def expired(folder: str, text: str, *, before: datetime) -> bool:
     """Whether what stands in one of these folders is of no use any more."""
     if folder == SLOTS:
         return _slot.decode(text).closes < before
+    if folder == delivery.DELIVERIES:
+        return delivery.over(text, before)
     return (_sealed.decode(text).at if folder == SEALED else _family.decode(text).at) < before

@@ -41,14 +41,18 @@ class Together(Struct, frozen=True):
     worst: One | None = None
     troubled: bool = False
     """Whether any of them failed."""
+    wanted: int = 0
+    """Of a delivery: how many parts there shall be."""
 
 
 _BAD: Final = frozenset({"Failed", "Canceled", "NotResponding"})
 
 
-def together(members: Sequence[tuple[Event, Facts]], total: int, metric: str, *, lower: bool | None = None) -> Together:
+def together(
+    members: Sequence[tuple[Event, Facts]], total: int, metric: str, *, lower: bool | None = None, wanted: int = 0
+) -> Together:
     """`members`: at least one. `metric`: what the rule compares; "" lets the metrics that are known decide. `lower`: whether
-    less of it is better; None lets its name decide.
+    less of it is better; None lets its name decide. `wanted`: parts of a delivery, of which there are `total`.
     """
     metric = metric or _common(members)
     less = lower if lower is not None else any(word in metric.casefold() for word in _LOWER)
@@ -57,7 +61,7 @@ def together(members: Sequence[tuple[Event, Facts]], total: int, metric: str, *,
     groups = Counter(f"{one.kind} {one.status}".strip() for one in ones)
     parents = {event.run.parent for event, _ in members if event.run and event.run.parent}
     return Together(
-        count=max(total, len(ones)),
+        count=total if wanted else max(total, len(ones)),
         parent=parents.pop() if len(parents) == 1 else "",
         groups=tuple(sorted(groups.items(), key=lambda group: (-group[1], group[0]))),
         items=tuple([*ranked, *(one for one in ones if one.value is None)][:_SHOWN]),
@@ -66,7 +70,8 @@ def together(members: Sequence[tuple[Event, Facts]], total: int, metric: str, *,
         metric=metric if ranked else "",
         best=ranked[0] if ranked else None,
         worst=ranked[-1] if len(ranked) > 1 else None,
-        troubled=any(one.status in _BAD for one in ones),
+        troubled=any(one.status in _BAD for one in ones) or total < wanted,
+        wanted=wanted,
     )
 
 

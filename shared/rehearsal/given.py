@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from shared.events import AZURE_ML, OWN, Blob, Drift, Endpoint, Event, Model, Run
+from shared.events import AZURE_ML, OWN, Blob, Drift, Endpoint, Event, Model, Run, blob_of
 from shared.record import Facts, Job, WorkspaceRef
 from shared.rules import paths
 from shared.rules.config import Config
@@ -174,6 +174,8 @@ def _required(part: str, said: dict[str, Any]) -> dict[str, Any]:
     if part == "blob":
         where = f"{said.get('container') or 'container'}/{said.get('name') or 'blob'}"
         said = {"url": f"https://test.blob.core.windows.net/{where}"} | said
+        lies = blob_of(said["url"], said.get("container"), said.get("name"))
+        said = {"folder": lies.folder, "file": lies.file, "folder_url": lies.folder_url} | said
     if "size" in said:
         said = said | {"size": int(said["size"])}
     return needed.get(part, {}) | said

@@ -33,7 +33,7 @@ _OUTCOMES: Final = ("suppressed", "held", "collected", "waits", "undecided", "re
 _MORE: Final = ("rule", "to", "together", "times")
 GUARDS: Final = {
     "suppressed": ("throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency"),
-    "held": ("budget", "loop"),
+    "held": ("budget", "loop", "parts"),
     "undecided": ("metrics", "job"),
 }
 """What may stand behind an outcome."""

@@ -14,7 +14,7 @@ from shared.rollout.hours import written
 from shared.rules.change import Change
 from shared.rules.match import WAITING, YES, shown
 from shared.rules.near import Nearest, nearest_change
-from shared.rules.plan import NEEDS, Rule, Rules, plan
+from shared.rules.plan import DELIVERIES, NEEDS, Rule, Rules, plan
 
 type Outcome = Literal["matched", "undecided", "stopped", "missed", "other event"]
 
@@ -98,7 +98,10 @@ def _terms(rule: Rule, hours: Mapping[str, Calendar], at: datetime) -> tuple[str
     found = []
     if rule.throttle is not None:
         by = f" by {', '.join(path.name for path in rule.throttle.by)}" if rule.throttle.by else ""
-        threshold = f", {rule.throttle.threshold} of them" if rule.throttle.threshold else ""
+        wanted = rule.throttle.says or rule.throttle.threshold
+        counted = f", {wanted} parts" if rule.throttle.kind in DELIVERIES and wanted else ""
+        marker = f", marker {rule.throttle.marker}" if rule.throttle.marker else ""
+        threshold = counted + marker or (f", {wanted} of them" if wanted else "")
         found.append(f"{rule.throttle.kind} {written(rule.throttle.seconds)}{threshold}{by}")
     for word, names in (("active", rule.active), ("mute", rule.mute)):
         known = [hours[name] for name in names if name in hours]

@@ -299,6 +299,12 @@ _AROUND: Final[Mapping[tuple[str, Operator], tuple[Operator, str, str]]] = {
     ("blob", "StringIn"): ("StringEndsWith", "/blobs/", ""),
     ("blob", "StringBeginsWith"): ("StringContains", "/blobs/", ""),
     ("blob", "StringEndsWith"): ("StringEndsWith", "", ""),
+    ("folder", "StringIn"): ("StringContains", "/blobs/", "/"),
+    ("folder", "StringBeginsWith"): ("StringContains", "/blobs/", ""),
+    ("folder", "StringEndsWith"): ("StringContains", "", "/"),
+    ("file", "StringIn"): ("StringEndsWith", "/", ""),
+    ("file", "StringBeginsWith"): ("StringContains", "/", ""),
+    ("file", "StringEndsWith"): ("StringEndsWith", "", ""),
 }
 """What is asked of the name of a container or blob, asked of the subject: the operator, and what stands around it."""
 
@@ -307,7 +313,7 @@ def _shaped(place: Place, asked: Clause | None) -> Clause | None:
     """The same, of the value of the key."""
     if asked is None:
         return None
-    if place.shape in {"container", "blob"}:
+    if place.shape in {"container", "blob", "folder", "file"}:
         if asked.operator == "IsNotNull":
             return None
         operator, before, behind = _AROUND.get((place.shape, asked.operator), ("StringContains", "", ""))

@@ -23,7 +23,7 @@ from shared.rules.block import read_block
 from shared.rules.cel import read_when
 from shared.rules.config import FILE, Config, read_config
 from shared.rules.match import Condition
-from shared.rules.plan import Rule, Rules, Step, Throttling
+from shared.rules.plan import DELIVERIES, Rule, Rules, Step, Throttling
 from shared.rules.policies import read_policy
 from shared.rules.quality import read_watch
 from shared.rules.report import Report
@@ -374,6 +374,10 @@ class _Rules:
             **self._timed(items, report),
         )
         _promotes(items.get("do"), rule, report)
+        if rule.throttle and rule.throttle.kind in DELIVERIES and set(rule.events) - {"BlobCreated"}:
+            report.say(
+                items["throttle"].at, f"{rule.throttle.kind} counts blobs: it goes with 'event: BlobCreated' alone"
+            )
         if report.truth(items.get("enabled"), "enabled", default=True):
             return [rule]
         self.idle.append(rule)

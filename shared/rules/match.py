@@ -65,6 +65,7 @@ _NUMBER: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OPERATOR: Final = re.compile(r"(!=|>=|<=|>|<|=|~)\s*(.*)", re.DOTALL)
+_EDGE: Final = re.compile(r"(starts|ends) (.+)", re.DOTALL)
 _NEARLY: Final = {
     "==": "'= value'",
     "=>": "'>= number'",
@@ -146,6 +147,9 @@ def _worded(text: str, path: Path) -> Test:
     wrong = next((shown for mark, shown in _NEARLY.items() if text.startswith(mark)), None)
     if wrong:
         raise OperatorError(f"unknown operator in {text!r}: write {wrong}")
+    edge = _EDGE.fullmatch(text)
+    if edge:
+        return _edge(edge[1], edge[2].strip())
     found = _OPERATOR.fullmatch(text)
     if not found:
         return _range(text, path) if ".." in text else _equal(text)
@@ -185,6 +189,26 @@ def _equal(value: object) -> Test:
         return Test(f"= {value}", lambda actual: number(actual) == value, "number", named=(value,))
     assert isinstance(value, str)
     return Test(f"= {value}", lambda actual: actual == value, "text", (value,), (value,))
+
+
+def _edge(word: str, operand: str) -> Test:
+    """`starts incoming/`, `ends .csv`: for who does not want to write an expression."""
+    if not operand:
+        raise OperatorError(f"nothing stands behind {word!r}")
+    plain = re.escape(operand)
+    if word == "starts":
+        return Test(
+            f"starts {operand}",
+            lambda value: isinstance(value, str) and value.startswith(operand),
+            "text",
+            patterns=(f"^{plain}",),
+        )
+    return Test(
+        f"ends {operand}",
+        lambda value: isinstance(value, str) and value.endswith(operand),
+        "text",
+        patterns=(f"{plain}$",),
+    )
 
 
 def _regex(pattern: str) -> Test:

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from shared.events import AZURE_ML, BREACH
 
-type Shape = Literal["text", "status", "inside", "container", "blob"]
+type Shape = Literal["text", "status", "inside", "container", "blob", "folder", "file"]
 """How the field's value stands in that of the key: as it is; as it is in any case (`status`); as some part of it; as a
-container's or a blob's name in a subject."""
+container's or a blob's name in a subject, or what stands in that before and behind the last slash."""
 
 type Kind = Literal["workspace", "storage account", "other"]
 
@@ -138,6 +138,9 @@ PAYLOADS: Final = (
             "blob.container": Place("subject", "container"),
             "blob.name": Place("subject", "blob"),
             "blob.url": Place("data.url"),
+            "blob.folder": Place("subject", "folder"),
+            "blob.file": Place("subject", "file"),
+            "blob.folder_url": Place("data.url", "inside"),
         },
         keys=("api", "contentType", "blobType", "url"),
     ),

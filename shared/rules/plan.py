@@ -8,11 +8,13 @@ beyond that is judged by its closures.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+import re2
 from msgspec.structs import replace
 
 from shared.events import Event, Model
@@ -45,12 +47,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Throttling:
-    """A rule's `throttle`: of events with the same values of `by`."""
+    """A rule's `throttle`: of events with the same values of `by`. `says`, `marker`: of a delivery, the expressions by which a
+    part's name says how many there are, and by which the marker is known.
+    """
 
     kind: Kind
     seconds: float
     by: tuple[Path, ...] = ()
     threshold: int = 0
+    says: str = ""
+    marker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +228,8 @@ def _throttle(rule: Rule, step: Step, event: Event, facts: Facts) -> Throttle | 
     if asked is not None:
         values = [_said(path.get(event, facts)) for path in asked.by]
         shown = ", ".join(f"{path.name} {value}" for path, value in zip(asked.by, values, strict=True))
-        return Throttle(asked.kind, asked.seconds, _account(rule, values), shown, asked.threshold)
+        throttle = Throttle(asked.kind, asked.seconds, _account(rule, values), shown, asked.threshold)
+        return _delivery(asked, throttle, event) if asked.kind in DELIVERIES else throttle
     if not (step.tells and rule.together and step.after == 0 and event.type in OF_RUNS):
         return None
     run = run_of(event, facts)
@@ -230,6 +237,33 @@ def _throttle(rule: Rule, step: Step, event: Event, facts: Facts) -> Throttle | 
         return None
     account = _account(rule, [event.source, run.parent])
     return Throttle("once_after", CHILDREN, account, f"run.parent {run.parent}", parent=run.parent)
+
+
+DELIVERIES: Final = frozenset({"complete_within", "incomplete_after"})
+"""Kinds of throttles that are about the parts of a delivery."""
+
+
+def _delivery(asked: Throttling, throttle: Throttle, event: Event) -> Throttle:
+    """With what this event is of its delivery: the marker, or a part by this name; and how many it says there are."""
+    blob = event.blob
+    file = (blob.file if blob else None) or ""
+    marker = expression(asked.marker).search(file) if asked.marker else None
+    said = marker if marker or not asked.says else expression(asked.says).search(file)
+    number = (said[1] if said and said.re.groups else None) or ""
+    wanted = int(number) if number.isdecimal() and len(number) < _DIGITS else asked.threshold
+    name = f"{blob.container}/{blob.name}" if blob and blob.name else (blob.url if blob else event.subject) or event.id
+    return replace(throttle, threshold=wanted, part="" if marker else name, marker=bool(asked.marker))
+
+
+_DIGITS: Final = 9
+
+
+@cache
+def expression(pattern: str) -> Any:
+    """An RE2 expression, compiled once. Raises re2.error."""
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(pattern, options)  # type: ignore[no-untyped-call]  # the wheel carries no types
 
 
 def _account(rule: Rule, values: Sequence[object]) -> str:

@@ -270,7 +270,9 @@ def _apart_from_the_start(asks: Sequence[_Ask]) -> bool:
     begins = [
         _beginning(test.patterns[0])
         for test, wanted in asks
-        if wanted == HOLDS and len(test.patterns) == 1 and test.text == f"~ {test.patterns[0]}"
+        if wanted == HOLDS
+        and len(test.patterns) == 1
+        and (test.text == f"~ {test.patterns[0]}" or test.text.startswith("starts "))
     ]
     begins.sort(key=len)
     return any(not longer.startswith(shorter) for shorter, longer in pairwise(begins)) if begins else False

@@ -13,6 +13,7 @@ from shared import messages
 from shared.actions import Channel, discover
 from shared.actions._place import placed
 from shared.events import TYPES
+from shared.record import PARTS
 from shared.rules.cel import LONGEST
 from shared.rules.config import GUARDS, Config, Pipeline
 from shared.rules.paths import FIXED, OPEN, Kind
@@ -24,9 +25,7 @@ type Json = dict[str, object]
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _TEMPLATE: Final[Json] = {"type": "string", "pattern": r"\{\{|\{%", "description": "A template."}
-_OPERATORS: Final = (
-    "A value, an operator (= != > >= < <= ~), a range (0.1..0.3), present or absent; a list holds if one of it does."
-)
+_OPERATORS: Final = "A value, an operator (= != > >= < <= ~, starts, ends), a range (0.1..0.3), present or absent; a list holds if one of it does."
 _KINDS: Final[Mapping[Kind, Json]] = {
     "text": {"type": ["string", "number", "boolean"]},
     "any": {"type": ["string", "number", "boolean"]},
@@ -250,6 +249,8 @@ def _timed() -> Json:
         "once_within": "The first of this time; the others are held back, and counted.",
         "once_after": "All of this time in one message, when it is over.",
         "accumulate_within": "All in one message, once there are `threshold` of them within this time.",
+        "complete_within": "Once for each delivery of blobs, when all its parts are there within this time.",
+        "incomplete_after": "Once, if not all parts of a delivery of blobs are there when this time is over.",
     }
     calendar = _one_or_more({"type": "string"})
     return {
@@ -262,6 +263,14 @@ def _timed() -> Json:
                 **{kind: {**length, "description": said} for kind, said in kinds.items()},
                 "by": {**_FIELDS, "description": "Fields: each set of their values has an account of its own."},
                 "threshold": {"type": "integer", "minimum": 2, "maximum": 500},
+                "parts": {
+                    "anyOf": [{"type": "integer", "minimum": 1, "maximum": PARTS}, {"type": "string"}],
+                    "description": "How many, or an RE2 expression whose group in the file's name says it.",
+                },
+                "marker": {
+                    "type": "string",
+                    "description": "An RE2 expression: a file of such a name is no part; its group may say how many there are.",
+                },
             },
         },
         "active": {**calendar, "description": "Calendars: it fires only within one of these."},

@@ -74,6 +74,9 @@ _BLOB: Final[_Part] = {
     "blob.container": TEXT,
     "blob.name": TEXT,
     "blob.size": Domain("whole"),
+    "blob.folder": TEXT,
+    "blob.file": TEXT,
+    "blob.folder_url": TEXT,
 }
 _RUN: Final[_Part] = {"run.id": SOME_TEXT, "run.type": TEXT, "run.status": TEXT, "run.experiment": TEXT}
 _DRIFT: Final[_Part] = {"drift.monitor": TEXT}

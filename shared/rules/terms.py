@@ -2,18 +2,29 @@
 
 from typing import Final
 
-from shared.record import Kind
+import re2
+
+from shared.record import PARTS, Kind
 from shared.rollout.hours import seconds, written
 from shared.rules import paths
-from shared.rules.plan import Throttling
+from shared.rules.plan import DELIVERIES, Throttling, expression
 from shared.rules.report import Report
 from shared.rules.tree import Node, nearest
 
-_KINDS: Final[tuple[Kind, ...]] = ("once_within", "once_after", "accumulate_within")
-_KEYS: Final = (*_KINDS, "by", "threshold")
+_KINDS: Final[tuple[Kind, ...]] = (
+    "once_within",
+    "once_after",
+    "accumulate_within",
+    "complete_within",
+    "incomplete_after",
+)
+_KEYS: Final = (*_KINDS, "by", "threshold", "parts", "marker")
 LONGEST: Final = 31 * 86_400.0
 _MOST: Final = 500
 _EXAMPLE: Final = "{once_within: 10m, by: [run.parent]}"
+_DELIVERED: Final = "{complete_within: 6h, parts: 12, by: [blob.folder]}"
+_FOLDER: Final = ("blob.container", "blob.folder")
+"""What tells one delivery from another, where nobody says it."""
 
 
 def read_throttle(node: Node, report: Report) -> Throttling | None:
@@ -29,14 +40,69 @@ def read_throttle(node: Node, report: Report) -> Throttling | None:
         found = " and ".join(repr(kind) for kind in kinds) or "none of them"
         report.say(
             node.keys[kinds[1]] if kinds else node.at,
-            f"expected one of once_within, once_after and accumulate_within, found {found}: as in {_EXAMPLE}",
+            f"expected one of {', '.join(_KINDS[:-1])} and {_KINDS[-1]}, found {found}: as in {_EXAMPLE}",
         )
         return None
     kind = kinds[0]
     length = read_length(node.items[kind], kind, report)
     by = read_fields(node.items["by"], report) if "by" in node.items else ()
     threshold = _threshold(node, kind, report)
-    return Throttling(kind, length, by, threshold) if len(report.problems) == before else None
+    says = marker = ""
+    if kind in DELIVERIES:
+        by = by or tuple(paths.FIXED[name] for name in _FOLDER)
+        threshold, says, marker = _delivery(node, report)
+    else:
+        for key in ("parts", "marker"):
+            if key in node.items:
+                report.say(
+                    node.keys[key], f"{key!r} goes with complete_within and incomplete_after: as in {_DELIVERED}"
+                )
+    return Throttling(kind, length, by, threshold, says, marker) if len(report.problems) == before else None
+
+
+def _delivery(node: Node, report: Report) -> tuple[int, str, str]:
+    """How many parts there are, the expression by which their names say it, and that of the marker."""
+    parts, marked = node.items.get("parts"), node.items.get("marker")
+    number, says, marker, groups = 0, "", "", 0
+    if parts is not None and isinstance(parts.value, str):
+        says, count = _expression(parts, "parts", report)
+        if says and count != 1:
+            report.say(parts.at, f"parts: expected one group for how many there are, as in '-of-(\\d+)', found {count}")
+    elif parts is not None:
+        value = parts.value
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= PARTS:
+            report.say(
+                parts.at,
+                f"parts: expected a whole number from 1 to {PARTS}, or an expression such as '-of-(\\d+)' by which each name "
+                f"says it, found {value if isinstance(value, int | float) else parts.kind}",
+            )
+        else:
+            number = value
+    if marked is not None:
+        marker, groups = _expression(marked, "marker", report)
+        if groups > 1:
+            report.say(marked.at, f"marker: expected one group at most, for how many there are, found {groups}")
+    if parts is None and (marked is None or (marker and not groups)):
+        report.say(
+            node.at,
+            "nothing says how many parts there are: expected 'parts: 12', an expression by which their names say it, as in "
+            "'parts: -of-(\\d+)', or one by which the marker's name does, as in 'marker: ^_DONE-(\\d+)$'. A marker that says "
+            "by being there that all has come needs no throttle: ask for its name in 'match'",
+        )
+    return number, says, marker
+
+
+def _expression(node: Node, name: str, report: Report) -> tuple[str, int]:
+    """The expression, and how many groups it has; "" with what is wrong said."""
+    if not isinstance(node.value, str) or not node.value:
+        report.say(node.at, f"{name}: expected an expression that is looked for in the file's name, found {node.kind}")
+        return "", 0
+    try:
+        return node.value, int(expression(node.value).groups)
+    except re2.error as error:
+        said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        report.say(node.at, f"{name}: {node.value!r} is not an RE2 expression: {said}")
+        return "", 0
 
 
 def _threshold(node: Node, kind: Kind, report: Report) -> int:
