@@ -115,7 +115,7 @@ def test_the_shipped_configuration_has_no_mistake():
     result = load_texts(read_folder(CONFIG))
     assert result.problems == ()
     assert {"fraud-run-good", "platform-failure", TELL} <= {rule.name for rule in result.rules.rules}
-    assert "churn-batch-arrived" not in {rule.name for rule in result.rules.rules}  # it is not enabled
+    assert "churn-batch-by-airflow" not in {rule.name for rule in result.rules.rules}  # it is not enabled
 
 
 def test_a_folder_that_is_not_there_is_a_problem_and_no_exception(tmp_path):
