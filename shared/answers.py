@@ -14,7 +14,7 @@ from shared.events import Event
 from shared.guards.ask import Ask, Behind, Ended, Entries, Get, Guarding, Keep, Swap
 from shared.guards.escalation import FIRST, said_at
 from shared.guards.throttle import ACCOUNTS, expired
-from shared.record import WorkspaceRef
+from shared.record import FOLLOWED, FOLLOWED_JOBS, Followed, WorkspaceRef
 from shared.world import Shelf, World
 
 CAUSED: Final = "caused"
@@ -93,11 +93,18 @@ async def put_away(world: World, before: datetime) -> None:
         CAUSED: lambda text: msgspec.json.decode(text, type=Caused).at < before,
         ARRIVED: lambda text: text < before.isoformat(),
         FIRST: lambda text: said_at(text) < before.isoformat(),
+        FOLLOWED: lambda text: _followed(text, before),
+        FOLLOWED_JOBS: lambda text: text < before.isoformat(),
     }
     for folder, is_over in ended.items():
         for name, text in await everything(world.shelf, folder):
             if is_over(text):
                 await world.shelf.swap(folder, name, text, None)
+
+
+def _followed(text: str, before: datetime) -> bool:
+    ended = msgspec.json.decode(text, type=Followed).ended
+    return ended is not None and ended < before
 
 
 async def cause_of(world: World, event: Event) -> Caused | None:

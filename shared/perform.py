@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from shared import book, guards, messages, pictures, wire
+from shared import book, follow, guards, messages, pictures, wire
 from shared import links as signed
 from shared.actions import Action, Channel, Context, Link, Params, discover
 from shared.actions._text import name_of
@@ -112,10 +112,16 @@ def links(settings: Settings, record: EventRecord, facts: Facts, to: str = "") -
     return [*first, *_acknowledgement(settings, record, to), last]
 
 
+_ABOUT: Final = frozenset({"ActionCompleted", "ActionFailed", "EventRefused"})
+"""Notices about another event, which their links lead to."""
+
+
 def _looks(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
     event = record.event
-    about = event.data.get("record") if event and event.type in {"ActionFailed", "EventRefused"} else None
+    about = event.data.get("record") if event and event.type in _ABOUT else None
     found = [Link("console", f"{settings.public_url}/events/{about or record.id}")]
+    if event and event.data.get("key") and event.type in _ABOUT:
+        return found  # what was started has a link of its own
     if event and event.raw_type.startswith(f"{OWN}Rollout"):
         return [
             *_approval(settings, event),
@@ -281,6 +287,8 @@ class Performer:
                 await answered(guards.refund(intent.terms.pipeline, intent.key), world)
             return await self._end(claim, "refused", began, str(error), twice=twice)
         doubt = (twice or None) if result.maybe_twice is None else result.maybe_twice
+        if result.follow is not None and action.look is not None:
+            await follow.begin(intent, context, result, self.loaded.config.limits.follow)
         await world.store.settle(intent.key, "done", Attempt(began, "done"), result, maybe_twice=doubt)
         return Performed("done", claim, result.said)
 

@@ -123,7 +123,8 @@ class Terms(Struct, frozen=True, omit_defaults=True):
 
     `active`, `mute`: calendars in which it may, and may not. `after`: seconds behind the arrival of its event;
     `unless_acknowledged`: only if nobody has taken care by then; `leads`: such steps follow. `receiver`: who is told; `schedule`: on call, who gives the
-    address. `pipeline`: whose guards hold. `keys`: what an absence rule knows the event by.
+    address. `pipeline`: whose guards hold. `keys`: what an absence rule knows the event by. `tell`: the receiver that hears how what is
+    started has ended; `start_within`: seconds after which it is noticed that it has not begun, 0 for the usual time.
     """
 
     throttle: Throttle | None = None
@@ -136,6 +137,8 @@ class Terms(Struct, frozen=True, omit_defaults=True):
     schedule: str = ""
     pipeline: str = ""
     keys: tuple[str, ...] = ()
+    tell: str = ""
+    start_within: float = 0.0
 
 
 class Intent(Struct, frozen=True, omit_defaults=True):
@@ -206,7 +209,8 @@ ENDS: frozenset[State] = frozenset({"succeeded", "failed", "canceled", "unknown"
 
 class Progress(Struct, frozen=True, omit_defaults=True):
     """How what was started stands, in words, with a link for people and values for rules and pages. `follow`: a better way
-    to find it, from now on.
+    to find it, from now on. `ended`: when, where the far side tells. `quiet`: an end that is no news, such as of what could never be
+    followed: only who asked for it hears of it.
     """
 
     state: State
@@ -214,6 +218,54 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     link: str | None = None
     values: dict[str, object] = field(default_factory=dict)
     follow: dict[str, object] | None = None
+    ended: datetime | None = None
+    quiet: bool = False
+
+
+FOLLOWED: Final = "followed"
+FOLLOWED_JOBS: Final = "followed-jobs"
+"""Folders of the shelf: what is followed, by the key of the intent that started it; and that key, by the name of a job."""
+
+
+class Seen(Struct, frozen=True):
+    """How something stood from then on."""
+
+    at: datetime
+    state: State
+    said: str
+
+
+class Followed(Struct, frozen=True, omit_defaults=True):
+    """The account of what an intent started. `record`: of the event behind it, which `behind` is without its payload, and `because` in
+    words. `about`: what was started, in a few words. `handle`: by what it is found; `cause`: the tags that it carries.
+
+    `n`: of the next look, at `due`; `times`: how often it was begun anew by a replay. `progress`: as seen at `at`, and `trouble` where the
+    far side could not be asked then; `lost`: since when it is not known there. `late`: when it was noticed that it does not begin.
+    """
+
+    key: str
+    record: str
+    rule: str
+    action: str
+    about: str
+    began: datetime
+    handle: dict[str, object]
+    cause: dict[str, str]
+    behind: Event
+    because: str = ""
+    because_ja: str = ""
+    tell: str = ""
+    start_within: float = 0.0
+    n: int = 0
+    due: datetime | None = None
+    times: int = 0
+    progress: Progress | None = None
+    at: datetime | None = None
+    history: tuple[Seen, ...] = ()
+    trouble: str = ""
+    lost: datetime | None = None
+    late: datetime | None = None
+    ended: datetime | None = None
 
 
 class IntentRecord(Struct, frozen=True, omit_defaults=True):

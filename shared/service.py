@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from shared import archive, book, chain, guards, notices, versions, wire
+from shared import archive, book, chain, follow, guards, notices, versions, wire
 from shared.answers import answered, put_away
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
@@ -203,6 +203,8 @@ class Service:
                 await self._decide(message)
             case wire.Unread():
                 await self._refuse(message)
+            case wire.Follow():
+                await follow.look(self.world, message, self.loaded.config.limits.follow)
             case wire.Edited():
                 await notices.look_at_edit(self.world, message)
             case wire.Packed():
@@ -221,6 +223,7 @@ class Service:
         self._listener(Told("taken in" if taken == "new" else "again", record))
         if taken != "again":
             await self._bring_forward(event)
+            await follow.hear(self.world, event)
         await self._resolve(event)
 
     async def _bring_forward(self, event: Event) -> None:
@@ -295,6 +298,8 @@ class Service:
     async def _tell_about(self, claim: Claim, outcome: str, reason: str, once: str) -> None:
         intent = claim.record.intent
         said = {"action": intent.action, "rule": intent.rule, "reason": reason}
+        if intent.terms and intent.terms.tell:
+            said["tell"] = intent.terms.tell
         await self._tell(claim.event, once or f"{intent.key}-{outcome}", said, alone=not once)
 
     async def _refuse(self, message: wire.Unread) -> None:
@@ -320,7 +325,8 @@ class Service:
         `alone`: it is about this record, and not one for all that come under this name.
         """
         about = record.event
-        if about is not None and about.type in TOLD:
+        # Whom a rule named may be out of reach: then those hear of it who hear of the rest.
+        if about is not None and about.type in TOLD and not about.data.get("tell"):
             log.error("could not tell anybody", extra={"record": record.id, "reason": said.get("reason")})
             return
         if record.replays:
@@ -365,6 +371,8 @@ class Service:
                 record = await self.world.store.event(message.record)
                 if record is not None:
                     await self._undecidable(record, _FAULT)
+            case wire.Follow():
+                await self._again(text, _HOUR)
             case wire.Arrived():
                 event = message.event
                 record = EventRecord(event.record, message.received, "failed", event, refusal=_FAULT)
@@ -439,6 +447,7 @@ class Service:
         await self.world.archive.prune((now - timedelta(days=self.loaded.config.limits.archive_days)).date())
         await put_away(self.world, now - timedelta(days=KEEP_DAYS))
         await chain.put_away(self.world.shelf, now - timedelta(days=KEEP_DAYS))
+        await follow.remind(self.world)
         return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)
 
 

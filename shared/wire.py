@@ -47,6 +47,16 @@ class Perform(msgspec.Struct, frozen=True, tag="perform", omit_defaults=True):
     attempt: int = 0
 
 
+class Follow(msgspec.Struct, frozen=True, tag="follow", omit_defaults=True):
+    """Look how what this intent started stands: look number `n`; another is out of date. `soon`: something was heard of it, so that
+    the next look, if there has to be one, comes soon.
+    """
+
+    key: str
+    n: int
+    soon: bool = False
+
+
 class Edited(msgspec.Struct, frozen=True, tag="edited", omit_defaults=True):
     """The configuration was another one `before`: what that means is to be looked at."""
 
@@ -70,10 +80,10 @@ class Advance(msgspec.Struct, frozen=True, tag="advance", omit_defaults=True):
     step: int | None = None
 
 
-type Message = Arrived | Unread | Decide | Perform | Edited | Packed
+type Message = Arrived | Unread | Decide | Perform | Follow | Edited | Packed
 
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Arrived | Unread | Decide | Perform | Edited | Packed)
+_decoder: Final = msgspec.json.Decoder(Arrived | Unread | Decide | Perform | Follow | Edited | Packed)
 
 
 def dump(value: object) -> str:

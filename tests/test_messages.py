@@ -75,6 +75,20 @@ SILENCE: dict[str, object] = {
     "matchers": "tags.team = fraud",
     "held_back": 12,
 }
+ENDED: dict[str, object] = {
+    "action": "retrain",
+    "rule": "fraud-drift",
+    "about": "Retraining after drift",
+    "because": "Data drift: fraud",
+    "because_ja": "データドリフト検出: fraud",
+    "said": "job j1 completed",
+    "reason": "job j1 completed",
+    "took": 4350,
+    "key": "abc-fraud-drift-1",
+    "record": "abc",
+    "link": "https://ml.test/j1",
+    "values": {"job": "j1", "metrics": {"auc": 0.93}},
+}
 TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
     "run-completed": (
         event("RunCompleted", run=RUN),
@@ -198,6 +212,19 @@ TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
         "bad",
         ("teams", "fraud", "HTTP 404", "abc"),
     ),
+    "action-completed": (
+        event("ActionCompleted", run=RUN, data=ENDED | {"state": "succeeded"}),
+        Facts(),
+        "good",
+        (
+            "fraud-drift",
+            "Retraining after drift",
+            "Data drift: fraud|データドリフト検出: fraud",
+            "1 h 12 min|1時間12分",
+            "auc=0.93",
+            "job j1 completed",
+        ),
+    ),
     "event-refused": (
         event("EventRefused", data={"reason": "id is missing", "record": "abc"}),
         Facts(),
@@ -252,6 +279,29 @@ TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
     ),
     "event": (event("Contoso.Shipped"), Facts(), "info", ("Contoso.Shipped", "a/subject")),
 }
+
+
+@both_languages
+@pytest.mark.parametrize(
+    ("state", "severity", "begins", "says"),
+    [
+        ("failed", "bad", "Failed: |失敗: ", "it has failed after 1 h 12 min|失敗しました (所要時間 1時間12分)"),
+        ("canceled", "warning", "Canceled: |キャンセル: ", "canceled it|キャンセルされました"),
+        ("unknown", "warning", "Unknown outcome: |結果不明: ", "It may still be going on|まだ実行中の可能性"),
+        ("queued", "warning", "Not started: |未開始: ", "It is followed further|引き続き監視し"),
+    ],
+)
+def test_what_was_started_and_did_not_end_well_is_told_as_that(language, state, severity, begins, says):
+    told = render(None, event("ActionFailed", data=ENDED | {"state": state}), Facts(), language=language)
+    at = 1 if language == "ja" else 0
+    assert told.title == f"{begins.split('|')[at]}Retraining after drift"
+    assert told.severity == severity
+    assert says.split("|")[at] in told.text
+    assert "fraud-drift" in told.text
+    assert ("Data drift: fraud", "データドリフト検出: fraud")[at] in told.text
+    assert told.code == "job j1 completed"
+    assert told.links[0].url == "https://ml.test/j1"
+    assert len(told.short) < (140 if language == "en" else 70)
 
 
 @both_languages

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.rules.load import ORPHANS, TELL, Loaded, load_texts
+from shared.rules.load import ORPHANS, TELL, UNTOLD, Loaded, load_texts
 from shared.rules.tree import read
 from shared.settings import read_folder
 
@@ -80,7 +80,7 @@ def test_every_mistake_of_all_files_is_said_at_once():
 
 def test_a_broken_file_is_refused_alone():
     result = loaded(a=RULE.format(name="a-run"), b="rules: [", c=RULE.format(name="c-run"))
-    assert [rule.name for rule in result.rules.rules] == ["a-run", "c-run", ORPHANS, TELL]
+    assert [rule.name for rule in result.rules.rules] == ["a-run", "c-run", ORPHANS, UNTOLD, TELL]
     assert result.rejected_files == ("rules/b.yaml",)
 
 

@@ -83,7 +83,7 @@ async def run(params: Batch, context: Context) -> Result:
     of = f"batch endpoint {params.endpoint} in workspace {place.workspace}"
     said = f"{of} was invoked by an earlier try, as job {done.name}" if done.again else f"invoked {of}: job {done.name}"
     values: dict[str, object] = {"job": done.name, "workspace": place.workspace, "endpoint": params.endpoint}
-    return Result(said, done.studio_url, values, follow=followed(place, done.name))
+    return Result(said, done.studio_url, values, follow=followed(place, done.name, params.experiment or "", of))
 
 
 def _input(given: BatchInput) -> Data | str | bool | float:

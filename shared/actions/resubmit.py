@@ -4,7 +4,7 @@ from typing import Final
 
 from pydantic import Field
 
-from shared.actions import Action, Context, Params
+from shared.actions import Action, Context, Params, _job
 from shared.actions._text import name_of, place_of
 from shared.errors import PermanentError
 from shared.record import Result
@@ -34,7 +34,8 @@ async def run(params: Resubmit, context: Context) -> Result:
     tags = {name.replace(".", "_"): value for name, value in context.cause.items()} | {ROOT_TAG: root}
     done = await context.world.platform.resubmit(where, failed, name_of(context.key), tags)
     said = f"run {failed} was resubmitted as {done.name}{' by an earlier try' if done.again else ''}"
-    return Result(said, done.studio_url, {"job": done.name, "root": root, "status": done.status})
+    follow = _job.followed(where, done.name, event.run.experiment or "", f"resubmission of {failed}")
+    return Result(said, done.studio_url, {"job": done.name, "root": root, "status": done.status}, follow=follow)
 
 
 ACTION = Action(
@@ -42,4 +43,5 @@ ACTION = Action(
     run=run,
     idempotent=True,
     summary="Submits the event's failed run again as it was, up to a limit.",
+    look=_job.look,
 )

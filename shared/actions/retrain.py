@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from shared.actions import Action, Context, Params
+from shared.actions import Action, Context, Params, _job
 from shared.actions._place import Place, where
 from shared.actions._text import clip, name_of
 from shared.record import Result
@@ -40,7 +40,9 @@ async def run(params: Retrain, context: Context) -> Result:
     done = await context.world.platform.submit(place, job)
     said = f"job {done.name} in workspace {place.workspace}"
     said = f"{said} was submitted by an earlier try" if done.again else f"submitted {said}"
-    return Result(said, done.studio_url, {"job": done.name, "workspace": place.workspace, "status": done.status})
+    values: dict[str, object] = {"job": done.name, "workspace": place.workspace, "status": done.status}
+    about = params.display_name or f"{params.experiment} in workspace {place.workspace}"
+    return Result(said, done.studio_url, values, follow=_job.followed(place, done.name, params.experiment, about))
 
 
 ACTION = Action(
@@ -54,4 +56,5 @@ ACTION = Action(
     run=run,
     idempotent=True,
     summary="Submits an Azure ML pipeline job, with inputs and tags taken from the event.",
+    look=_job.look,
 )

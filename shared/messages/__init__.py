@@ -141,6 +141,7 @@ class Template(_Strict):
     facts: tuple[FactLine, ...] = Field(default=(), max_length=_FACTS)
     metrics: bool = Field(default=False, description="Whether to show the run's metrics.")
     readings: bool = Field(default=False, description="Whether to show what the gates of a rollout say.")
+    outcome: bool = Field(default=False, description="Whether to show the metrics of what was started and has ended.")
     code: Source = Field(default="", description="Verbatim text, such as the error of a failed run.")
     links: tuple[LinkLine, ...] = Field(default=(), max_length=6)
 
@@ -256,10 +257,15 @@ def render(
         severity=severity,
         language=language,
         facts=tuple(fact for fact in [*told, *writer.problems()] if fact and fact.value)[:_FACTS],
-        table=_table(facts) if template.metrics else (),
+        table=_table(facts.metrics) if template.metrics else _table(_reached(event)) if template.outcome else (),
         code=code,
         links=_once([*own, *ours]),
     )
+
+
+def titled(event: Event, facts: Facts, language: Language) -> str:
+    """The event in a few words, as its own message begins."""
+    return render(None, event, facts, language=language).title
 
 
 def _once(links: Sequence[Link]) -> tuple[Link, ...]:
@@ -304,8 +310,16 @@ def _unknown(lookup: Lookup, facts: Facts, language: Language) -> Fact | None:
     return Fact(name, f"{words} ({formats.short(reason, 200)})")
 
 
-def _table(facts: Facts) -> tuple[Fact, ...]:
-    return tuple(Fact(name, formats.number(value)) for name, value in list((facts.metrics or {}).items())[:_METRICS])
+def _reached(event: Event) -> dict[str, float]:
+    """The metrics of what was followed to its end."""
+    values = event.data.get("values")
+    metrics = values.get("metrics") if isinstance(values, Mapping) else None
+    rows = metrics.items() if isinstance(metrics, Mapping) else ()
+    return {str(name): value for name, value in rows if isinstance(value, int | float)}
+
+
+def _table(metrics: Mapping[str, float] | None) -> tuple[Fact, ...]:
+    return tuple(Fact(name, formats.number(value)) for name, value in list((metrics or {}).items())[:_METRICS])
 
 
 class _Writer:

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Final
 
 from shared import messages
-from shared.rules.load import ARRIVED, MISSING, ORPHANS, TELL, Loaded
+from shared.rules.load import ARRIVED, MISSING, ORPHANS, TELL, UNTOLD, Loaded
 from shared.rules.loops import Arrow, circles
 from shared.rules.match import PRESENT, Block, Condition, Line, When, line
 from shared.rules.paths import Path, find
@@ -250,7 +250,7 @@ def _overlaps(rules: Sequence[Rule]) -> Iterator[Finding]:
     """Two rules, or two steps of one, that send the same to the same address about one event."""
     by_address: dict[tuple[str, str], list[_Told]] = {}
     for order, rule in enumerate(rules):
-        for step in rule.steps if rule.name not in {ORPHANS, TELL} else ():
+        for step in rule.steps if rule.name not in {ORPHANS, TELL, UNTOLD} else ():
             for address in _addresses(step):
                 by_address.setdefault(address, []).append(_Told(rule, step, address, order))
     pairs: dict[tuple[int, int], list[tuple[_Told, _Told]]] = {}

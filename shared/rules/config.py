@@ -195,6 +195,11 @@ class Limits(_Strict):
     depth: int = Field(
         default=3, ge=1, le=20, description="Our own actions in a chain of causes, before it counts as a loop."
     )
+    follow: Annotated[Seconds, between(3600, 30 * 86_400)] = Field(
+        default=3 * 86_400.0,
+        description="How long what was started is followed, before nobody can tell how it went: 3d, 12h.",
+        json_schema_extra={"default": "3d"},
+    )
 
 
 class Config(_Strict):

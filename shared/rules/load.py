@@ -39,6 +39,11 @@ notices about its rules.
 ORPHANS: Final = "(rollouts)"
 """The implicit rule before it: a rollout goes on when its policy is gone, and somebody has to hear of it."""
 
+UNTOLD: Final = "(ended)"
+"""The implicit rule beside it: what was started has ended, and whom its rule named is not there any more."""
+
+_COMPLETED: Final = "ActionCompleted"
+_FAILED: Final = "ActionFailed"
 _ENDS: Final = ("RolloutCompleted", "RolloutRolledBack", "RolloutStuck")
 _ASKS: Final = ("RolloutWaiting",)
 TOLD: Final = (
@@ -207,12 +212,14 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
     rejected += rules.rejected
     told = _Told(rules.known, main[0])
     written = sorted(rules.in_force, key=attrgetter("file"))
+    named = sorted({step.tell for rule in written for step in rule.steps if step.tell})
     # A `stop` may silence what people wrote, never a question that a rollout waits for, nor the arrival of what is awaited.
     in_force = [
         *(rule for policy in policies.values() for rule in told.of(policy)),
         *(rule for rule in written if rule.name.endswith(ARRIVED)),
         *(rule for rule in written if not rule.name.endswith(ARRIVED)),
-        *told.last(policies),
+        *told.ends(named),
+        *told.last(policies, named),
     ]
     good = {name: text for name, text in files.items() if name not in rejected}
     # Of switchyard.yaml each entry stands or falls alone.
@@ -284,13 +291,21 @@ class _Told:
             self._rule(f"(rollout {name} asks)", file, _ASKS, told, {**mine, **others}),
         ]
 
-    def last(self, policies: Mapping[str, Policy]) -> list[Rule]:
+    def ends(self, named: Sequence[str]) -> list[Rule]:
+        """Who asked by `tell` how what a rule starts has ended: one message, whatever it was."""
+        ends = (_COMPLETED, _FAILED)
+        return [self._rule(f"(ended {one})", FILE, ends, [one], {"data.tell": f"= {one}"}) for one in named]
+
+    def last(self, policies: Mapping[str, Policy], named: Sequence[str]) -> list[Rule]:
+        """`named`: the receivers that hear of ends themselves."""
         if not self._tell:
             return []
+        others = {"not": {"data.tell": [f"= {one}" for one in named]}} if named else {}
         gone = {"not": {"data.policy": [f"= {name}" for name in policies]}} if policies else {}
         return [
             self._rule(ORPHANS, FILE, (*_ENDS, *_ASKS), self._tell, gone),
-            self._rule(TELL, FILE, TOLD, self._tell, {}),
+            self._rule(UNTOLD, FILE, (_COMPLETED,), self._tell, {"data.tell": "present", **others}),
+            self._rule(TELL, FILE, TOLD, self._tell, others),
         ]
 
     def _rule(

@@ -33,7 +33,8 @@ class Step:
     """One effect of a rule: an action by name and its parameters, which are shared and must not be changed.
 
     `tells`: a person; `receiver`: which. `after`: seconds later, unless somebody has acknowledged it by then, it tells the next: with
-    `schedule`, whoever is on call then. `pipeline`: what it starts, whose guards hold.
+    `schedule`, whoever is on call then. `pipeline`: what it starts, whose guards hold. `tell`: the receiver that hears how what it
+    started has ended; `start_within`: seconds in which that should begin, 0 for the usual time.
     """
 
     action: str
@@ -43,6 +44,8 @@ class Step:
     after: float = 0.0
     schedule: str = ""
     pipeline: str = ""
+    tell: str = ""
+    start_within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,8 @@ def _standing(rule: Rule, step: Step) -> Terms:
         receiver=step.receiver,
         schedule=step.schedule,
         pipeline=step.pipeline,
+        tell=step.tell,
+        start_within=step.start_within,
     )
 
 

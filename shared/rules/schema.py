@@ -80,7 +80,8 @@ def of_rules() -> Json:
     steps = [_notify(), _retrain(definitions), _promote()]
     for name, action in sorted(discover().items()):
         if name not in {"retrain", "promote"} and not action.internal:
-            steps.append(_step(name, _inner(type(action.example), definitions), action.summary))
+            inner = _inner(type(action.example), definitions)
+            steps.append(_step(name, inner, action.summary, _FOLLOWED if action.look else None))
     rule = {
         "type": "object",
         "required": ["name", "do"],
@@ -278,6 +279,15 @@ def _timed() -> Json:
     }
 
 
+_FOLLOWED: Final[Json] = {
+    "tell": {"type": "string", "description": "The receiver that hears how it has ended: one message, good or bad."},
+    "start_within": {
+        "$ref": "#/$defs/length",
+        "description": "After which it is noticed that it has not begun; left out, 30m.",
+    },
+}
+
+
 def _one_or_more(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "array", "minItems": 1, "items": schema}]}
 
@@ -340,6 +350,7 @@ def _retrain(definitions: Json) -> Json:
     inner = _inner(Pipeline, definitions)
     assert isinstance(inner["properties"], dict)
     options = {name: schema for name, schema in inner["properties"].items() if name not in {"source", *GUARDS}}
+    options |= _FOLLOWED
     pipeline: Json = {"type": "string", "description": "One of `pipelines` in switchyard.yaml."}
     return _step("retrain", pipeline, "Starts a pipeline; what stands beside it goes before its own settings.", options)
 

@@ -1,7 +1,7 @@
 """What stands under `do`: each step becomes the actions it asks for, with parameters checked as far as they are known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from shared.rollout.policy import Policy
 from shared.rules.config import GUARDS, Channels, Config, Pipeline, Receiver, check_templates
 from shared.rules.plan import Step
 from shared.rules.report import Report, has_template
+from shared.rules.terms import read_length
 from shared.rules.tree import Node, nearest
 
 MODEL: Final = {"model": "{{ event.model.name }}", "version": "{{ event.model.version }}"}
@@ -18,6 +19,9 @@ MODEL: Final = {"model": "{{ event.model.name }}", "version": "{{ event.model.ve
 
 _CHANNELS: Final = {"teams": "url", "email": "to", "sms": "to"}
 """The actions that `notify` stands for, and where each takes its address."""
+
+FOLLOWED: Final = ("tell", "start_within")
+"""Beside every action that starts something which goes on."""
 
 _BESIDE_RETRAIN: Final = set(Pipeline.model_fields) - {"source", *GUARDS}
 
@@ -68,20 +72,40 @@ def _step(node: Node, known: Known, report: Report) -> list[Step]:
         report.say(node.keys[named[1]], f"{len(named)} actions in one step, {said}: write a step ('- ') for each")
         return []
     if not named:
-        options = {"template", "language", *MODEL, *_BESIDE_RETRAIN}
+        options = {"template", "language", *MODEL, *FOLLOWED, *_BESIDE_RETRAIN}
         wrong = next((key for key in node.items if key not in options), next(iter(node.items), ""))
         at = node.keys.get(wrong, node.at)
         report.say(at, f"unknown action {wrong!r}{nearest(wrong, verbs)}" if wrong else "an empty step: name an action")
         return []
     verb = named[0]
     check_templates(node, report)
+    tell, within = _followed(verb, node, known, report)
     special = {"notify": _notify, "retrain": _retrain, "promote": _promote}.get(verb)
-    return special(node, known, report) if special else _plain(verb, node, known, report)
+    steps = special(node, known, report) if special else _plain(verb, node, known, report)
+    return [replace(step, tell=tell, start_within=within) for step in steps] if tell or within else steps
+
+
+def _followed(verb: str, node: Node, known: Known, report: Report) -> tuple[str, float]:
+    """Who hears how what the step starts has ended, and in how many seconds it should begin."""
+    action = known.actions.get(verb)
+    given = [key for key in FOLLOWED if key in node.items]
+    if given and (action is None or action.look is None):
+        able = ", ".join(sorted(name for name, one in known.actions.items() if one.look))
+        report.say(
+            node.keys[given[0]], f"{given[0]!r} goes with what is started and goes on ({able}), not with {verb!r}"
+        )
+        return "", 0.0
+    tell = report.text(node.items["tell"], "the name of a receiver") if "tell" in node.items else None
+    if tell and tell not in known.config.receivers:
+        report.say(node.items["tell"].at, known.missing("receivers", "receiver", tell))
+        tell = None
+    within = read_length(node.items["start_within"], "start_within", report) if "start_within" in node.items else 0.0
+    return tell or "", within
 
 
 def _options(verb: str, allowed: set[str], node: Node, report: Report) -> None:
     for key, at in node.keys.items():
-        if key != verb and key not in allowed:
+        if key != verb and key not in allowed and key not in FOLLOWED:
             hint = nearest(key, allowed) if allowed else f": the parameters of {verb!r} stand under it, in its mapping"
             report.say(at, f"unknown key {key!r} beside {verb!r}{hint}")
 
