@@ -136,6 +136,7 @@ async def test_a_batch_job_is_followed_to_its_end(box: Box, world: World) -> Non
         "subscription": WHERE.subscription,
         "resource_group": "rg-ml",
         "workspace": "prod",
+        "about": "batch endpoint churn-scores in workspace prod",
     }
     found = await look_at_job(result.follow, START, world)
     assert found.state in {"queued", "running"}
@@ -157,7 +158,7 @@ async def test_how_a_job_stands_is_one_of_our_words(status: str | None, state: s
     handle = {"job": "j", "subscription": "s", "resource_group": "g", "workspace": "w"}
     found = await look_at_job(handle, START, outside.world)
     assert found.state == state
-    assert found.said.endswith("is Failed: out of memory") == (status == "Failed")
+    assert found.said.endswith("failed: out of memory") == (status == "Failed")
 
 
 async def test_what_a_batch_endpoint_refuses_is_passed_on(world: World) -> None:
