@@ -143,7 +143,7 @@ async def test_a_batch_job_is_followed_to_its_end(box: Box, world: World) -> Non
     while found.state in {"queued", "running"}:
         box.sim.clock.advance(60)
         found = await look_at_job(result.follow, START, world)
-    assert (found.state, found.said) == ("succeeded", "job batch-3 in workspace prod is Completed")
+    assert (found.state, found.said) == ("succeeded", "job batch-3 completed")
     with pytest.raises(MissingError):
         await look_at_job(result.follow | {"job": "nobody-s"}, START, world)
 
