@@ -66,6 +66,7 @@ from shared.rollout.record import (
     Step,
     Tag,
     TakeTurn,
+    UnderLoad,
     Verb,
     Word,
 )
@@ -424,7 +425,9 @@ class Conductor:
             elif sample.expected is not None:
                 problem = differs(sample.expected, scored.body, smoke.tolerance)
                 wrong += [f"{sample.name}: {problem}"] if problem else []
-        cuts = quantiles(times, n=100, method="inclusive") if times else [0.0] * 99
+        good = bool(times) and len(failed) <= smoke.max_errors and not wrong
+        load = await self._press(about, endpoint, smoke) if good and smoke.load else None
+        cuts = _cuts(times)
         return Probed(
             at=self.world.clock(),
             sent=len(times),
@@ -433,6 +436,23 @@ class Conductor:
             failed=tuple(dict.fromkeys(failed))[:_WRONG],
             p50=cuts[49],
             p95=cuts[94],
+            load=load,
+        )
+
+    async def _press(self, about: Rollout, endpoint: EndpointRef, smoke: Smoke) -> UnderLoad:
+        """Killed in the middle it is brought once more, which harms nobody: no traffic goes there yet."""
+        assert smoke.load is not None
+        bodies = [sample.body.encode() for sample in smoke.samples]
+        found = await self.world.serving.press(endpoint, about.deployment, bodies, smoke.load)
+        cuts = _cuts(found.ms)
+        return UnderLoad(
+            sent=found.sent,
+            rate=found.sent / found.seconds if found.seconds else 0.0,
+            missed=found.missed,
+            failed={str(status or "no answer"): n for status, n in sorted(found.failed.items())},
+            p50=cuts[49],
+            p95=cuts[94],
+            p99=cuts[98],
         )
 
     async def _try_batch(self, about: Rollout, endpoint: EndpointRef, smoke: Smoke) -> Probed | Busy:
@@ -594,6 +614,11 @@ class Conductor:
             log.warning("the topic did not take an event", extra={"rollout": about.id, "reason": str(error)})
             return f"the topic did not take it: {error}"
         return ""
+
+
+def _cuts(times: Sequence[float]) -> list[float]:
+    """The quantiles of one to 99 per cent."""
+    return quantiles(times, n=100, method="inclusive") if len(times) > 1 else [*times, *times] * 50 or [0.0] * 99
 
 
 def _labelled(about: Rollout, origin: Origin) -> bool:

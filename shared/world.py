@@ -18,7 +18,7 @@ from shared.record import (
     Result,
     WorkspaceRef,
 )
-from shared.rollout.policy import Gate, Kind, Recipe
+from shared.rollout.policy import Gate, Kind, Load, Recipe
 from shared.rollout.record import EndpointState, Pair, Weights
 
 type Clock = Callable[[], datetime]
@@ -255,6 +255,19 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Pressed:
+    """What came of a load. `ms`: of each answer with success, from when its request was due. `failed`: how many by HTTP status, 0
+    for those without an answer. `missed`: not begun, because too many were under way; `seconds`: in which the others began.
+    """
+
+    sent: int
+    seconds: float
+    ms: Sequence[float]
+    failed: Mapping[int, int]
+    missed: int = 0
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where a model version comes from. What is not known is None or empty. `run`: the job that made it; `inputs`: by name,
     the data it read; `commit`, `branch`: of the code, as the run says.
@@ -332,6 +345,11 @@ class Serving(Protocol):
 
     async def invoke(self, endpoint: EndpointRef, asked: Invocation) -> Submitted:
         """A job of a batch endpoint; the same name is the same job."""
+
+    async def press(self, endpoint: EndpointRef, deployment: str, bodies: Sequence[bytes], load: Load) -> Pressed:
+        """The load, to this deployment alone; made of these requests in turn. An error status is an answer, and so is none;
+        TemporaryError where nothing at all was answered.
+        """
 
     async def origin(self, where: WorkspaceRef, model: str, version: str) -> Origin | None:
         """Of a model version; None when there is none."""

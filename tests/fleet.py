@@ -25,6 +25,7 @@ from shared.rollout.policy import (
     Compare,
     Gate,
     Kind,
+    Load,
     MeanGate,
     Policy,
     Recipe,
@@ -43,7 +44,7 @@ from shared.rollout.record import (
     Weights,
     Word,
 )
-from shared.world import EndpointRef, Invocation, Moved, Origin, Queue, Scored, Shelf, Store, Submitted, World
+from shared.world import EndpointRef, Invocation, Moved, Origin, Pressed, Queue, Scored, Shelf, Store, Submitted, World
 from tests.world import (
     START,
     DictShelf,
@@ -475,6 +476,11 @@ class Fleet:
     async def score(self, endpoint: EndpointRef, deployment: str, body: bytes) -> Scored:
         async with self.call("score", deployment, body) as chance:
             return Scored(200, b"[2]" if self.fate.wrong_scores else b"[1]", chance.uniform(20, 90))
+
+    async def press(self, endpoint: EndpointRef, deployment: str, bodies: Sequence[bytes], load: Load) -> Pressed:
+        async with self.call("press", deployment, tuple(bodies)) as chance:
+            n = load.rps * load.seconds
+            return Pressed(n, float(load.seconds), [chance.uniform(20, 90) for _ in range(n)], {})
 
     async def invoke(self, endpoint: EndpointRef, asked: Invocation) -> Submitted:
         async with self.call("invoke", asked.deployment, asked.name) as chance:

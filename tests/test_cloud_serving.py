@@ -19,7 +19,7 @@ from shared.cloud.failures import Doing, refusal
 from shared.cloud.serving import Endpoints
 from shared.errors import MissingError, PermanentError, QuotaError, TemporaryError
 from shared.record import WorkspaceRef
-from shared.rollout.policy import Recipe
+from shared.rollout.policy import Load, Recipe
 from shared.rollout.record import EndpointState
 from shared.settings import Secrets, Settings
 from shared.world import Data, EndpointRef, Http, Invocation, Reply
@@ -434,6 +434,44 @@ async def test_keys_are_asked_for_once_until_they_are_refused(
     look.sent.clear()
     await serving.score(ref, "green", REQUEST)
     assert len(look.sent) == 2
+
+
+async def test_a_load_keeps_its_beat_and_goes_to_one_deployment_alone(box: Box, serving: Endpoints) -> None:
+    live(box, "pressed")
+    ref = EndpointRef(WHERE, "pressed")
+    fast = CAUSE | {"simulated_error_rate": "0.1", "simulated_latency_ms": "20"}
+    await serving.create(ref, "green", "fraud:7", RECIPE, fast)
+    pass_time(box, 400)
+    found = await serving.press(ref, "green", [REQUEST, REQUEST], Load(50, 3))
+    assert found.sent == 150
+    assert found.missed == 0
+    assert 49 < found.sent / found.seconds <= 50
+    assert len(found.ms) + sum(found.failed.values()) == 150
+    assert 1 <= found.failed[500] <= 40
+    known = box.azure.endpoints.get(live(box, "pressed-other").here, "pressed")
+    assert known is not None
+    assert known.traffic.get("green", 0) == 0
+
+
+async def test_a_slow_deployment_gets_no_more_at_once_than_is_said(box: Box, serving: Endpoints) -> None:
+    live(box, "slow")
+    ref = EndpointRef(WHERE, "slow")
+    await serving.create(
+        ref, "green", "fraud:7", RECIPE, CAUSE | {"simulated_error_rate": "0", "simulated_latency_ms": "600"}
+    )
+    pass_time(box, 400)
+    found = await serving.press(ref, "green", [REQUEST], Load(50, 1, at_once=5))
+    assert found.missed > 20
+    assert found.sent + found.missed == 50
+    assert min(found.ms) > 100
+
+
+async def test_where_nothing_at_all_is_answered_a_load_has_told_nothing(box: Box, serving: Endpoints) -> None:
+    ref = await green(box, serving, "dead", RECIPE)
+    box.sim.faults.append(Fault("scoring", 401, times=50))
+    with pytest.raises(TemporaryError, match="load on deployment green of endpoint dead: HTTP 401, the key or token"):
+        await serving.press(ref, "green", [REQUEST], Load(50, 1, at_once=100))
+    box.sim.faults.clear()
 
 
 async def test_probes_side_by_side_each_reach_their_own_deployment(box: Box, serving: Endpoints) -> None:

@@ -11,7 +11,7 @@ from shared.conduct import LAG, Conductor
 from shared.errors import ConflictError, MissingError, PermanentError, QuotaError, TemporaryError
 from shared.record import Job, WorkspaceRef
 from shared.rollout.outputs import differs
-from shared.rollout.policy import BinaryGate, Compare, Labels, Policy, Sample, Smoke
+from shared.rollout.policy import BinaryGate, Compare, Labels, Load, Policy, Sample, Smoke
 from shared.rollout.record import (
     Announce,
     Ask,
@@ -39,6 +39,7 @@ from shared.rollout.record import (
     Occupied,
     Pair,
     Probe,
+    Probed,
     Promote,
     Refused,
     Restore,
@@ -51,7 +52,7 @@ from shared.rollout.record import (
     TakeTurn,
     Word,
 )
-from shared.world import Data, Invocation, Origin, Scored
+from shared.world import Data, Invocation, Origin, Pressed, Scored
 from tests.world import START, Outside
 
 WHERE = WorkspaceRef("s1", "g1", "prod")
@@ -356,6 +357,29 @@ async def test_known_inputs_give_their_expected_outputs(outside):
     outside.serving.scores["fraud-13"] = Scored(500, b"", 31.0)
     answer = await desk.ask(Probe(status="checking"))
     assert (answer.errors, answer.wrong, answer.failed) == (4, (), ("a.json: HTTP 500", "b.json: HTTP 500"))
+
+
+async def test_a_load_is_brought_to_the_new_deployment_alone_and_only_where_its_answers_are_right(outside):
+    load = Load(20, 30)
+    policy = Policy("p", "fraud-online", smoke=Smoke((Sample("a.json", '{"x": 1}', "{}"),), load=load))
+    desk = await Desk(outside, about(policy=policy)).begin()
+    outside.serving.pressed = Pressed(580, 30.0, [float(ms) for ms in range(1, 101)], {503: 12, 0: 3}, missed=20)
+    answer = await desk.ask(Probe(status="checking"))
+    assert ("press", "fraud-online", "fraud-13", (b'{"x": 1}',), load) in outside.serving.asked
+    found = answer.load
+    assert (found.sent, round(found.rate, 2), found.missed) == (580, 19.33, 20)
+    assert found.failed == {"no answer": 3, "503": 12}
+    assert (round(found.p50), round(found.p95), round(found.p99)) == (50, 95, 99)
+    outside.serving.scores["fraud-13"] = Scored(200, b"[0.7]", 31.0)
+    outside.serving.asked.clear()
+    assert (await desk.ask(Probe(status="checking"))).load is None
+    assert [name for name, *_ in outside.serving.asked] == ["score"]
+
+
+def test_a_step_from_before_there_was_a_load_is_read_as_ever():
+    kept = wire.dump(Probed(at=START, sent=3, errors=0, p50=20.0, p95=40.0))
+    assert "load" not in kept
+    assert wire.load(Probed, kept).load is None
 
 
 async def test_a_batch_deployment_is_tried_by_one_test_job_followed_to_its_end(outside):

@@ -21,6 +21,7 @@ from shared.rollout.policy import (
     Closed,
     Compare,
     Labels,
+    Load,
     MeanGate,
     Policy,
     Recipe,
@@ -68,10 +69,13 @@ from shared.rollout.record import (
     Shift,
     Tag,
     TakeTurn,
+    UnderLoad,
     Word,
 )
 from shared.rollout.script import script, shares
+from shared.rollout.smoke import passed
 from shared.rollout.times import times
+from shared.rollout.words import tell
 
 AT = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)  # a Saturday
 NEW = "fraud-8"
@@ -837,6 +841,52 @@ def test_a_candidate_that_waits_ends_the_keeping_of_the_old_deployment():
     assert world.verdict == "promoted"
     assert world.now < AT + timedelta(hours=3)
     assert set(world.deployments) == {NEW}
+
+
+PRESSED = replace(POLICY, smoke=Smoke((Sample("one", "{}"),), load=Load(20, 30, p95_ms=300, p99_ms=600)))
+
+
+def pressed(**found):
+    base = {"sent": 600, "rate": 20.0, "p50": 40.0, "p95": 120.0, "p99": 300.0}
+    return Probed(at=AT, sent=1, errors=0, p50=20, p95=40, load=UnderLoad(**(base | found)))
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "words"),
+    [
+        (pressed(failed={"503": 7}), "load errors", "7 of 600 failed (1.17 %, at most 1 %). HTTP 503: 7."),
+        (pressed(sent=400, missed=200, rate=13.3), "load errors", "more than 50 at once: 200"),
+        (pressed(failed={"no answer": 5, "500": 2}), "load errors", "no answer: 5, HTTP 500: 2"),
+        (pressed(p95=301), "load slow", "p95 301 ms is over 300 ms"),
+        (pressed(p99=601), "load slow", "p99 601 ms is over 600 ms (600 requests in 30 s, 20 a second, 0 failed"),
+        (pressed(rate=12.0), "load not brought", "20 requests a second were to go to fraud-8, and 12 went"),
+        (Probed(at=AT, sent=1, errors=0, p95=40), "load not brought", "nobody knows"),
+    ],
+)
+def test_a_load_that_is_not_borne_ends_it_before_any_traffic(found, reason, words):
+    world = play(PRESSED, World(answers={Probe: [found]}))
+    assert (world.verdict, world.reason) == ("rolled back", reason)
+    assert world.of(Move) == []
+    back = next(one for one, _ in reversed(world.steps) if one.why and one.why.code == reason)
+    assert words in tell(back.why, "en")
+    assert bool(world.labels) == (reason != "load not brought"), "what nobody knows is no fault of the candidate's"
+
+
+def test_a_load_that_is_borne_is_told_with_its_figures_and_a_few_errors_are_allowed():
+    found = pressed(failed={"500": 6})
+    assert play(PRESSED, World(answers={Probe: [found]})).verdict == "promoted"
+    assert PRESSED.smoke is not None
+    why = passed(NEW, PRESSED.smoke, found)
+    assert (
+        "Under load (600 requests in 30 s, 20 a second): 6 failed (1 %, at most 1 %), p50 40, p95 120, p99 300 ms"
+        in tell(why, "en")
+    )
+    assert "負荷時 (30 秒で 600 件、毎秒 20 件)" in tell(why, "ja")
+
+
+def test_a_load_takes_its_time():
+    (shortest, longest), (before, after) = times(PRESSED).promotion, times(POLICY).promotion
+    assert (shortest - before, longest - after) == (30, 30)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.rollout import script, words
+from shared.rollout import script, smoke, words
 from shared.rollout.record import Reading, Said
 
 ELSEWHERE = {"gave up", "nothing approved"}
@@ -17,11 +17,11 @@ ELSEWHERE = {"gave up", "nothing approved"}
 
 
 def codes():
-    """Every text that script.py uses as the code of a Said."""
-    tree = ast.parse(Path(script.__file__).read_text())
-    firsts = [
-        node.args[0] for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Said"
+    """Every text that script.py, and what it asks of smoke.py, use as the code of a Said."""
+    nodes = [
+        node for module in (script, smoke) for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text()))
     ]
+    firsts = [node.args[0] for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Said"]
     inside = {
         part.value
         for first in firsts

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from shared.errors import PermanentError, TemporaryError
 from shared.record import Job, WorkspaceRef
-from shared.rollout.policy import Gate, Recipe
+from shared.rollout.policy import Gate, Load, Recipe
 from shared.rollout.record import DeploymentState, EndpointState, Pair, Weights
 from shared.world import (
     EndpointRef,
@@ -20,6 +20,7 @@ from shared.world import (
     Moved,
     Origin,
     PipelineJob,
+    Pressed,
     Queue,
     Reply,
     Scored,
@@ -190,6 +191,7 @@ class FakeServing:
     origins: dict[str, Origin] = field(default_factory=dict)
     scores: dict[str, Scored] = field(default_factory=dict)
     """What a deployment answers, where it is not 200 and {}."""
+    pressed: Pressed | None = None
     asked: list[tuple[object, ...]] = field(default_factory=list)
     invoked: dict[str, tuple[WorkspaceRef, Invocation]] = field(default_factory=dict)
     """Batch jobs by name: the same name twice is the same job."""
@@ -236,6 +238,11 @@ class FakeServing:
     async def score(self, endpoint: EndpointRef, deployment: str, body: bytes) -> Scored:
         self._asked("score", endpoint.name, deployment, body)
         return self.scores.get(deployment, Scored(200, b"{}", 20.0))
+
+    async def press(self, endpoint: EndpointRef, deployment: str, bodies: Sequence[bytes], load: Load) -> Pressed:
+        self._asked("press", endpoint.name, deployment, tuple(bodies), load)
+        n = load.rps * load.seconds
+        return self.pressed or Pressed(n, float(load.seconds), [20.0] * n, {})
 
     async def invoke(self, endpoint: EndpointRef, asked: Invocation) -> Submitted:
         self.names.append(asked.name)

@@ -5,10 +5,12 @@ follows each operation to its end in a thread, and what it reads and writes back
 adds properties, of a model version it forgets the job.
 """
 
+import asyncio
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -18,9 +20,9 @@ from shared.cloud.azureml import JOBS_API, ROLE, Json, Workspaces, answer, part,
 from shared.cloud.failures import Doing, one_line
 from shared.errors import ConflictError, MissingError, PermanentError, TemporaryError
 from shared.record import WorkspaceRef
-from shared.rollout.policy import Kind, Recipe
+from shared.rollout.policy import Kind, Load, Recipe
 from shared.rollout.record import DeploymentState, EndpointState, Weights
-from shared.world import DATA, Data, EndpointRef, Http, Invocation, Moved, Origin, Scored, Submitted
+from shared.world import DATA, Data, EndpointRef, Http, Invocation, Moved, Origin, Pressed, Scored, Submitted
 
 _API: Final = "2025-12-01"
 """Stable, and that by which the SDK words deployments. Versions of 2022 forget the mirrored traffic."""
@@ -169,13 +171,52 @@ class Endpoints:
         except MissingError:
             return
 
-    async def score(self, endpoint: EndpointRef, deployment: str, body: bytes) -> Scored:
+    async def press(self, endpoint: EndpointRef, deployment: str, bodies: Sequence[bytes], load: Load) -> Pressed:
+        way, headers = await self._asking(endpoint, deployment)
+        failed: Counter[int] = Counter()
+        took: list[float] = []
+        under_way: set[asyncio.Task[None]] = set()
+        missed, planned, clock = 0, load.rps * load.seconds, time.perf_counter
+
+        async def one(body: bytes, due: float) -> None:
+            try:
+                status = (await self._http.send("POST", way.url, headers=headers, body=body)).status
+            except TemporaryError:
+                status = 0
+            if 200 <= status < 300:  # noqa: PLR2004 (HTTP)
+                took.append((clock() - due) * 1000)
+            else:
+                failed[status] += 1
+
+        began = clock()
+        for n in range(planned):
+            due = began + n / load.rps
+            # No wait for something to come true: this is the beat of the load, whatever becomes of its requests.
+            await asyncio.sleep(max(0.0, due - clock()))
+            if len(under_way) >= load.at_once:
+                missed += 1
+                continue
+            task = asyncio.create_task(one(bodies[n % len(bodies)], due))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        seconds = max(clock() - began, planned / load.rps)
+        await asyncio.gather(*under_way)
+        if not took and set(failed) <= {0, 401}:
+            self._ways.pop(endpoint, None)
+            raise TemporaryError(f"load on deployment {deployment} of endpoint {endpoint.name}: {_nothing(failed)}")
+        return Pressed(planned - missed, seconds, took, failed, missed)
+
+    async def _asking(self, endpoint: EndpointRef, deployment: str) -> tuple[_Way, dict[str, str]]:
+        """Where its scoring address is, and what is said there to be answered by this deployment."""
         way = await self._way(endpoint)
-        headers = {
+        return way, {
             "Authorization": f"Bearer {way.key or await self._workspaces.token()}",
             "Content-Type": "application/json",
             "azureml-model-deployment": deployment,
         }
+
+    async def score(self, endpoint: EndpointRef, deployment: str, body: bytes) -> Scored:
+        way, headers = await self._asking(endpoint, deployment)
         began = time.perf_counter()
         try:
             reply = await self._http.send("POST", way.url, headers=headers, body=body)
@@ -338,6 +379,10 @@ def _located(where: WorkspaceRef, data: Data) -> str:
 
 def _naming(doing: Doing, error: TemporaryError) -> str:
     return str(error) if str(error).startswith(doing.what) else f"{doing.what}: {error}"
+
+
+def _nothing(failed: Mapping[int, int]) -> str:
+    return "HTTP 401, the key or token is no longer good" if failed[401] else "not one answer came"
 
 
 def _weights(kind: Kind, body: Json) -> tuple[Weights, Weights]:

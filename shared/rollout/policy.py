@@ -116,6 +116,19 @@ class Sample(Struct, frozen=True, omit_defaults=True):
     expected: str | None = None
 
 
+class Load(Struct, frozen=True, omit_defaults=True):
+    """A little load on the deployment while nobody uses it: so many requests begin each second, whether the ones before are
+    answered or not, with `at_once` under way at most. Limits that are None are not checked.
+    """
+
+    rps: int
+    seconds: int
+    at_once: int = 50
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    max_error_rate: float = 0.01
+
+
 class Smoke(Struct, frozen=True, omit_defaults=True):
     """`tolerance`: how far a number may be from the expected one. Limits that are None are not checked."""
 
@@ -127,6 +140,8 @@ class Smoke(Struct, frozen=True, omit_defaults=True):
     """How often each sample is sent; the latency is measured over all of them."""
     data: str = ""
     """Of a batch endpoint: the data asset that a test invocation reads, in place of samples."""
+    load: Load | None = None
+    """Brought when the samples have passed, made of them."""
 
 
 class Recipe(Struct, frozen=True, omit_defaults=True):

@@ -370,6 +370,21 @@ class Assessed(Answer, frozen=True):
     missing: tuple[str, ...] = ()
 
 
+class UnderLoad(Struct, frozen=True, omit_defaults=True):
+    """What came of a load. `rate`: requests that began, a second. `missed`: those that did not begin, because too many were
+    under way. `failed`: how many by HTTP status, `no answer` where there was none. Latencies in ms, of the answers with
+    success, from when each was due.
+    """
+
+    sent: int
+    rate: float
+    missed: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+
+
 class Probed(Answer, frozen=True):
     """`wrong`: what did not come as expected, `failed`: which requests failed and how; in words, at most ten of each.
     Latencies in ms.
@@ -381,6 +396,7 @@ class Probed(Answer, frozen=True):
     failed: tuple[str, ...] = ()
     p50: float = 0.0
     p95: float = 0.0
+    load: UnderLoad | None = None
 
 
 class Measured(Answer, frozen=True):

@@ -57,6 +57,7 @@ from shared.rollout.record import (
     Weights,
     Word,
 )
+from shared.rollout.smoke import passed, trouble
 
 type Steps[T] = Generator[Asked, Answered, T]
 type Values = dict[str, str | int | float]
@@ -572,22 +573,11 @@ class _Run:
         answer = yield from self._insist(Probe(status=self.status), patience)
         if not isinstance(answer, Probed):
             raise _Back(_trouble("Probe", answer))
-        values: Values = {
-            "deployment": self.canary,
-            "sent": answer.sent,
-            "errors": answer.errors,
-            "max_errors": smoke.max_errors,
-            "p95": round(answer.p95, 1),
-        }
-        if answer.sent == 0:
-            raise _Back(Said("probe sent nothing", {"deployment": self.canary}), blamed=True)
-        if answer.errors > smoke.max_errors:
-            raise _Back(Said("probe errors", values | {"detail": "; ".join(answer.failed) or "-"}), blamed=True)
-        if answer.wrong:
-            raise _Back(Said("probe wrong", values | {"detail": "; ".join(answer.wrong)}), blamed=True)
-        if smoke.p95_ms is not None and answer.p95 > smoke.p95_ms:
-            raise _Back(Said("probe slow", values | {"limit": smoke.p95_ms}), blamed=True)
-        self.why = Said("probed", values)
+        wrong = trouble(self.canary, smoke, answer)
+        if wrong is not None:
+            # What could not be asked of it is no fault of the candidate's.
+            raise _Back(wrong, blamed=wrong.code != "load not brought")
+        self.why = passed(self.canary, smoke, answer)
 
     # People
 

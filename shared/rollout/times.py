@@ -35,7 +35,7 @@ class Times(Struct, frozen=True):
 
 def times(policy: Policy) -> Times:
     stages = () if policy.kind == "batch" else policy.stages
-    shortest = CREATED + FOLLOW + sum(_shortest(stage) for stage in stages)
+    shortest = CREATED + FOLLOW + _load(policy) + sum(_shortest(stage) for stage in stages)
     longest = _checks(policy) + _move(policy) + sum(_longest(policy, stage) for stage in stages)
     # Each movement may have to wait for a window, and for the next where that ends while the endpoint is busy; and behind
     # each closed time one has to open.
@@ -55,8 +55,13 @@ def _checks(policy: Policy) -> float:
     commands = 4 + bool(policy.compare) + policy.responsible_ai  # turn, look, announce, create
     total = commands * patience + (patience + FOLLOW) + (within + patience + FOLLOW)
     if policy.smoke:
-        total += within if policy.kind == "batch" else patience
+        total += within if policy.kind == "batch" else patience + _load(policy)
     return total + _answer(policy, policy.approve)
+
+
+def _load(policy: Policy) -> float:
+    load = policy.smoke.load if policy.smoke else None
+    return float(load.seconds) if load else 0.0
 
 
 def _answer(policy: Policy, approval: Approval | None) -> float:

@@ -89,6 +89,42 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "Smoke test of {deployment} passed: {sent} requests, {errors} errors (at most {max_errors}), p95 {p95} ms.",
         "{deployment} のスモークテストに合格しました: リクエスト {sent} 件、エラー {errors} 件 (許容 {max_errors} 件)、p95 {p95} ms。",
     ),
+    "probed under load": (
+        (
+            "Smoke test of {deployment} passed: {sent} requests, {errors} errors (at most {max_errors}), p95 {p95} ms. Under load"
+            " ({pressed} requests in {seconds}, {rate} a second): {bad} failed ({share} %, at most {most} %), p50 {under50},"
+            " p95 {under95}, p99 {under99} ms."
+        ),
+        (
+            "{deployment} のスモークテストに合格しました: リクエスト {sent} 件、エラー {errors} 件 (許容 {max_errors} 件)、p95 {p95} ms。"
+            "負荷時 ({seconds}で {pressed} 件、毎秒 {rate} 件): 失敗 {bad} 件 ({share} %、許容 {most} %)、p50 {under50}、"
+            "p95 {under95}、p99 {under99} ms。"
+        ),
+    ),
+    "load errors": (
+        (
+            "{deployment} does not bear the load of {rps} requests a second: {bad} of {pressed} failed ({share} %, at most {most} %)."
+            " {detail}. p50 {under50}, p95 {under95}, p99 {under99} ms."
+        ),
+        (
+            "{deployment} は毎秒 {rps} 件の負荷に耐えられません: {pressed} 件中 {bad} 件が失敗しました ({share} %、許容 {most} %)。"
+            "{detail}。p50 {under50}、p95 {under95}、p99 {under99} ms。"
+        ),
+    ),
+    "load slow": (
+        (
+            "{deployment} is too slow under load: {quantile} {value} ms is over {limit} ms ({pressed} requests in {seconds}, {rate} a"
+            " second, {bad} failed; p50 {under50}, p95 {under95}, p99 {under99} ms)."
+        ),
+        (
+            "{deployment} は負荷時の応答が遅すぎます: {quantile} {value} ms が上限 {limit} ms を超えました ({seconds}で {pressed} 件、"
+            "毎秒 {rate} 件、失敗 {bad} 件、p50 {under50}、p95 {under95}、p99 {under99} ms)。"
+        ),
+    ),
+    "load not brought": (
+        "{rps} requests a second were to go to {deployment}, and {rate} went: how it bears the load, nobody knows.",
+        "{deployment} に毎秒 {rps} 件を送る予定でしたが、実際は {rate} 件でした。負荷に耐えられるかは確認できていません。",
+    ),
     "probe sent nothing": (
         "Smoke test of {deployment}: not one request was sent.",
         "{deployment} のスモークテストでリクエストが 1 件も送信されませんでした。",

@@ -21,6 +21,7 @@ from shared.rollout.policy import (
     Gate,
     Kind,
     Labels,
+    Load,
     MeanGate,
     Policy,
     Recipe,
@@ -55,6 +56,9 @@ type Found = tuple[Policy, tuple[Condition, ...]]
 
 SAMPLES: Final = 200_000
 """Bytes of all requests and expected answers of one policy: a running rollout carries them along."""
+
+_MOST_LOAD: Final = {"rps": 50, "seconds": 120, "at_once": 100}
+"""What a smoke test may bring at most."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _ENDPOINT: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
@@ -141,6 +145,19 @@ class _Compare(_Strict):
     cohort_at_least: float | None = Field(default=None, description="Of each cohort; left out, `at_least`.")
 
 
+class _Load(_Strict):
+    """A little load before any traffic, on the new deployment alone. It shows that the deployment stands, and is no load test."""
+
+    rps: _Whole = Field(ge=1, description="Requests that begin each second; 50 at most.")
+    seconds: _Whole = Field(ge=5, description="For how long; 120 at most.")
+    at_once: _Whole = Field(default=50, ge=1, description="Requests under way at most; 100 at most.")
+    p95_ms: float | None = Field(default=None, gt=0)
+    p99_ms: float | None = Field(default=None, gt=0)
+    max_error_rate: _Share = Field(
+        default=0.01, description="Of the requests, also of those that found too many under way."
+    )
+
+
 class _Smoke(_Strict):
     """Known requests before any traffic."""
 
@@ -151,6 +168,7 @@ class _Smoke(_Strict):
     max_errors: _Whole = Field(default=0, ge=0)
     repeat: _Whole = Field(default=1, ge=1, le=1000, description="How often each request is sent.")
     data: Text | None = Field(default=None, description="Of a batch endpoint: the data asset of a test invocation.")
+    load: _Load | None = None
 
 
 class _Deployment(_Strict):
@@ -433,7 +451,10 @@ class _Reader:
             if not deployment.compute and "deployment" not in self.wrong:
                 self.say("'compute' is missing: a batch deployment runs on a cluster", "deployment")
             online = ("instance_type", "request_timeout", "max_concurrent_requests", "collect", "app_insights")
-            alien = [*(("deployment", one) for one in online), ("smoke", "requests"), ("smoke", "expect")]
+            alien = [
+                *(("deployment", one) for one in online),
+                *(("smoke", one) for one in ("requests", "expect", "load")),
+            ]
         else:
             alien = [("deployment", "compute"), ("smoke", "data")]
         for section, key in alien:
@@ -624,8 +645,41 @@ class _Reader:
             self.say("'requests' is missing: expected JSON files such as samples/fraud/*.json", "smoke")
         else:
             samples = self._samples(smoke.requests, smoke.expect)
-        limits = smoke.model_dump(exclude={"requests", "expect", "data"})
-        return Smoke(samples=samples, data=smoke.data or "", **limits)
+        limits = smoke.model_dump(exclude={"requests", "expect", "data", "load"})
+        return Smoke(samples=samples, data=smoke.data or "", load=self._load(smoke.load), **limits)
+
+    def _load(self, load: _Load | None) -> Load | None:
+        if load is None:
+            return None
+        for key, most in _MOST_LOAD.items():
+            if (value := getattr(load, key)) > most:
+                said = (
+                    f"{key} is {value}: expected at most {most}. This shows that the deployment stands and is no load test, for "
+                    "which there is Azure Load Testing, on an endpoint of its own"
+                )
+                self.say(said, "smoke", "load", key)
+        if not 0 <= load.max_error_rate < 1:
+            self.say(
+                f"max_error_rate is {load.max_error_rate:.0%}: expected 0% or more, and less than 100%",
+                "smoke",
+                "load",
+                "max_error_rate",
+            )
+        for key, least in (("p95_ms", 20), ("p99_ms", 100)):
+            n = load.rps * load.seconds
+            if getattr(load, key) is not None and n < least:
+                said = (
+                    f"{key} of {n} requests is that of the slowest one: expected rps times seconds of {least} or more"
+                )
+                self.say(said, "smoke", "load", key)
+        if load.p95_ms is not None and load.p99_ms is not None and load.p99_ms < load.p95_ms:
+            self.say(
+                f"p99_ms is {load.p99_ms:g}, which is below p95_ms, {load.p95_ms:g}: it can't be reached alone",
+                "smoke",
+                "load",
+                "p99_ms",
+            )
+        return Load(**load.model_dump())
 
     def _samples(self, pattern: str, expect: str | None) -> tuple[Sample, ...]:
         known = [file for file in self.files if file.startswith("samples/")]

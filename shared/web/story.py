@@ -9,8 +9,9 @@ from typing import Final
 from shared import book
 from shared.messages import formats
 from shared.record import EventRecord
+from shared.rollout import smoke
 from shared.rollout import words as said_words
-from shared.rollout.policy import Compare
+from shared.rollout.policy import Compare, Smoke
 from shared.rollout.record import (
     ENDED,
     Announce,
@@ -54,6 +55,7 @@ from shared.rollout.record import (
     Step,
     Tag,
     TakeTurn,
+    UnderLoad,
     Verb,
     Word,
 )
@@ -138,9 +140,7 @@ class Story:
         return {"chart": [] if found is None else scorecard(self.about.policy.compare, found)}
 
     def _probed(self, answer: Probed) -> Said:
-        most = self.about.policy.smoke.max_errors if self.about.policy.smoke else 0
-        values = {"sent": answer.sent, "errors": answer.errors, "max_errors": most, "p95": round(answer.p95, 1)}
-        return Said("probed", {"deployment": self.about.deployment, **values})
+        return smoke.passed(self.about.deployment, self.about.policy.smoke or Smoke(), answer)
 
     @property
     def chapters(self) -> list[Sequence[Step]]:
@@ -231,7 +231,8 @@ def outcome(answer: Answered, about: Rollout, say: Words) -> str:  # noqa: C901,
             values = {"file": answer.file, "missing": ", ".join(answer.missing)}
         case Probed():
             values = {"n": answer.sent, "errors": answer.errors, "p95": formats.number(answer.p95)}
-            return " ".join([say(key, **values), "; ".join(answer.wrong)]).strip()
+            under = _under_load(answer.load, say) if answer.load else ""
+            return " ".join(filter(None, [say(key, **values), under, "; ".join(answer.wrong)]))
         case Measured():
             requests = sum(pair.canary.requests for pair in answer.pairs if pair.canary)
             values = {"n": len(answer.pairs), "requests": formats.number(requests)}
@@ -246,6 +247,14 @@ def outcome(answer: Answered, about: Rollout, say: Words) -> str:  # noqa: C901,
             key = f"{key}.rollout" if word.verb in BETWEEN else key
             values = {"by": word.by, "verb": say(f"verb.{word.verb}"), "reason": word.reason}
     return say(key, **values)
+
+
+def _under_load(load: UnderLoad, say: Words) -> str:
+    number, failed = formats.number, sum(load.failed.values()) + load.missed
+    quantiles = {name: number(round(getattr(load, name), 1)) for name in ("p50", "p95", "p99")}
+    return say(
+        "answer.Probed.load", n=number(load.sent), rate=number(round(load.rate, 1)), failed=number(failed), **quantiles
+    )
 
 
 def weights(traffic: Mapping[str, int]) -> str:

@@ -492,6 +492,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "{n} sent, {errors} errors, 95% within {p95} ms.",
         "{n} 件送信、エラー {errors} 件、95% が {p95} ms 以内。",
     ),
+    "answer.Probed.load": (
+        "Under load: {n} sent, {rate} a second, {failed} failed, p50 {p50}, p95 {p95}, p99 {p99} ms.",
+        "負荷時: {n} 件送信、毎秒 {rate} 件、失敗 {failed} 件、p50 {p50}、p95 {p95}、p99 {p99} ms。",
+    ),
     "answer.Measured": (
         "{n} minutes, {requests} requests to the new version",
         "{n} 分間、新しいバージョンへの要求 {requests} 件",
