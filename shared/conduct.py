@@ -71,7 +71,7 @@ from shared.rollout.record import (
     Word,
 )
 from shared.rollout.scorecard import scorecard
-from shared.rules.policies import assessment
+from shared.rules.assessments import assessment
 from shared.world import Data, EndpointRef, Invocation, Origin, World
 
 log: Final = logging.getLogger("switchyard.rollouts")

@@ -30,10 +30,10 @@ from shared.rollout.policy import (
     Window,
 )
 from shared.rollout.times import times
+from shared.rules.assessments import QUESTIONS, assessment
 from shared.rules.explain import as_text, explain
 from shared.rules.load import ORPHANS, Loaded, load_texts
 from shared.rules.plan import plan
-from shared.rules.policies import QUESTIONS, assessment
 from shared.settings import read_folder
 
 ROOT = Path(__file__).parent.parent

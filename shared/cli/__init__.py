@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     _explain(commands.add_parser("explain", help="say which rules an event matches, and why the others do not"))
     _test(commands.add_parser("test", help="play the rule tests of a configuration folder"))
     _impact(commands.add_parser("impact", help="say what an edit of the rules would have changed over recorded events"))
+    _assess(
+        commands.add_parser("assess", help="write the responsible AI assessment of a model, for a person to answer")
+    )
     _filters(commands.add_parser("filters", help="print the Event Grid subscriptions that the rules need, and no more"))
     _send(commands.add_parser("send", help="publish events"))
     _events(commands.add_parser("events", help="look at the events of a running service, and replay them"))
@@ -101,6 +104,15 @@ def _impact(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--markdown", action="store_true", help="print Markdown, for a comment on a pull request")
     parser.add_argument("--progress", action="store_true", help="show how far it is, also where that is no terminal")
+    _json(parser)
+
+
+def _assess(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(module="assess")
+    parser.add_argument("model", metavar="MODEL", help="the name of the model, without its version")
+    _config(parser)
+    parser.add_argument("--language", choices=("en", "ja"), default="en", help="of the guiding text (en)")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 while a question is open")
     _json(parser)
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from shared.errors import PermanentError
 from shared.record import WorkspaceRef
 from shared.rollout.hours import written
 from shared.rollout.policy import (
@@ -35,21 +34,8 @@ from shared.rules.config import check_templates
 from shared.rules.match import Condition
 from shared.rules.report import Report, has_template
 from shared.rules.steps import Known
-from shared.rules.tree import Node, Place, nearest, read
+from shared.rules.tree import Node, Place, nearest
 from shared.rules.written import Day, Minutes, Seconds, Text, Texts, Weekdays, Zone, between, listed
-
-QUESTIONS: Final = (
-    "fallback",
-    "stakeholders",
-    "misuse",
-    "representativeness",
-    "pii",
-    "consequential_decisions",
-    "retraining",
-)
-"""Of a responsible AI assessment: what happens when the model is wrong or away; who is concerned; how it can be misused;
-whom its data leaves out; personal data; decisions of consequence for people; when and how it is trained again.
-"""
 
 type Found = tuple[Policy, tuple[Condition, ...]]
 """A policy, and what a model has to be to be promoted with it."""
@@ -729,26 +715,3 @@ class _Reader:
         except (msgspec.MsgspecError, UnicodeError) as error:
             self.say(f"{file} is not JSON: {error}", "smoke", key)
             return None
-
-
-# Of use to a rollout
-
-_OPEN: Final = re.compile(r"^(\w+:)\s*\?+\s*$", re.MULTILINE)
-"""A question mark for an answer, which alone means something else in YAML."""
-
-
-def assessment(file: str, text: str | None) -> tuple[str, ...]:
-    """The questions that a responsible AI assessment leaves unanswered. Raises PermanentError where there is no such file, or it
-    is none that can be read.
-    """
-    if text is None:
-        raise PermanentError(f"there is no assessment {file} in the configuration folder")
-    node, problems = read(file, _OPEN.sub(r"\1", text))
-    if problems:
-        raise PermanentError(f"the assessment can't be read: {problems[0]}")
-    return tuple(key for key in QUESTIONS if node is None or not _answered(node.items.get(key)))
-
-
-def _answered(node: Node | None) -> bool:
-    text = str(node.plain()).strip() if node is not None and isinstance(node.value, str | bool | int | float) else ""
-    return text.strip(" .?!…-").casefold() not in {"", "todo", "tbd", "n/a", "none", "xxx"}
