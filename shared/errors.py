@@ -17,7 +17,14 @@ class TemporaryError(Exception):
 
 
 class PermanentError(Exception):
-    """Never like this: record it, tell someone, do not try again."""
+    """Never like this: record it, tell someone, do not try again.
+
+    `maybe_twice`: whether the effect may have happened twice, where who raises it knows better than the journal.
+    """
+
+    def __init__(self, reason: str, *, maybe_twice: bool | None = None) -> None:
+        super().__init__(reason)
+        self.maybe_twice = maybe_twice
 
 
 class MissingError(PermanentError):

@@ -240,7 +240,7 @@ class Performer:
         if claim is None:
             return Performed("ended before")
         twice = claim.interrupted and not _idempotent(claim.record.intent)
-        return await self._end(claim, "failed", began, reason, twice=twice)
+        return await self._end(claim, "failed", began, reason, twice=twice or None)
 
     async def _try(self, claim: Claim, event: Event, attempt: int, began: datetime) -> Performed:
         world, intent = self.world, claim.record.intent
@@ -285,7 +285,8 @@ class Performer:
         except PermanentError as error:
             if intent.terms and intent.terms.pipeline:
                 await answered(guards.refund(intent.terms.pipeline, intent.key), world)
-            return await self._end(claim, "refused", began, str(error), twice=twice)
+            doubt = (twice or None) if error.maybe_twice is None else error.maybe_twice
+            return await self._end(claim, "refused", began, str(error), twice=doubt)
         doubt = (twice or None) if result.maybe_twice is None else result.maybe_twice
         if result.follow is not None and action.look is not None:
             await follow.begin(intent, context, result, self.loaded.config.limits.follow)
@@ -422,14 +423,14 @@ class Performer:
         return found
 
     async def _end(
-        self, claim: Claim, status: IntentStatus, at: datetime, note: str, *, twice: bool = False, once: str = ""
+        self, claim: Claim, status: IntentStatus, at: datetime, note: str, *, twice: bool | None = None, once: str = ""
     ) -> Performed:
         outcome: Literal["refused", "failed", "held"] = (
             "held" if status == "held" else "failed" if status == "failed" else "refused"
         )
         attempt = Attempt(at, outcome, note)
         await self.tell(claim, outcome, note, once)  # before the end is on record: killed in between, it is told again
-        await self.world.store.settle(claim.record.intent.key, status, attempt, maybe_twice=twice or None)
+        await self.world.store.settle(claim.record.intent.key, status, attempt, maybe_twice=twice)
         return Performed(outcome, claim, note)
 
     async def _later(
@@ -439,7 +440,7 @@ class Performer:
         limit = self.loaded.config.limits.attempts
         if attempt + 1 >= limit:
             note = f"{error}; this was try {attempt + 1} of {limit}, and the last"
-            return await self._end(claim, "failed", at, note, twice=twice)
+            return await self._end(claim, "failed", at, note, twice=twice or None)
         pause = wait(attempt, error.retry_after)
         note = f"{error}; again in {pause:.0f} s"
         told = Attempt(at, "later" if tried else "waits", note, uncertain=tried and error.sent)

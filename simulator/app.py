@@ -28,11 +28,14 @@ from simulator import communication, control, entra, github, inbox, scoring, smt
 from simulator.arm import Operations
 from simulator.azureml import AzureML
 from simulator.batch import BatchEndpoints
+from simulator.data_factory import DataFactory
 from simulator.eventgrid import LISTENING, TOPIC_KEY, EventGrid, Manners
 from simulator.monitor import Monitor
 from simulator.online import OnlineEndpoints
 from simulator.state import Clock, Inbox, Simulated
 from simulator.story import Story
+from simulator.synapse import PREFIX as SYNAPSE
+from simulator.synapse import Synapse
 
 TEAMS: Final = ("fraud", "churn", "platform")
 """Each has a channel, whose webhook is the setting TEAMS_<NAME>_URL."""
@@ -65,6 +68,8 @@ class Azure:
     azureml: AzureML
     endpoints: OnlineEndpoints
     batch: BatchEndpoints
+    data_factory: DataFactory
+    synapse: Synapse
     monitor: Monitor
     story: Story
     environment: dict[str, str] = field(default_factory=dict)
@@ -116,11 +121,13 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         azureml = AzureML(sim, eventgrid.publish, spawn, operations)
         endpoints = OnlineEndpoints(sim, azureml, operations, options.seed)
         batch = BatchEndpoints(sim, azureml, operations)
+        factories, lakes = DataFactory(sim), Synapse(sim)
         monitor = Monitor(sim, endpoints)
         story = Story(sim, eventgrid, azureml, endpoints, options.pause)
-        box = Azure(sim, authority, eventgrid, azureml, endpoints, batch, monitor, story)
+        box = Azure(sim, authority, eventgrid, azureml, endpoints, batch, factories, lakes, monitor, story)
         azure = [*operations.routes(), *azureml.routes(), *endpoints.routes(), *scoring.routes(sim, endpoints)]
         azure += [*batch.routes(), *monitor.routes(), *eventgrid.routes(), *entra.routes(sim)]
+        azure += [*factories.paths(), *lakes.paths()]
         for part in (teams, communication, github, webhooks):
             azure += part.routes(sim)
         mail = smtp.start(sim)
@@ -284,6 +291,7 @@ def _environment(box: Azure, mail: int) -> dict[str, str]:
         "EVENTGRID_TOPIC_KEY": TOPIC_KEY,
         "SWITCHYARD_TOPIC_ENDPOINT": f"{base}/topics/{LISTENING}/api/events",
         "SWITCHYARD_TOPIC_KEY": TOPIC_KEY,
+        "SYNAPSE_DEV_SUFFIX": f"{base}{SYNAPSE}",
         "AZURE_LOGS_URL": f"{base}/v1",
         "AZURE_MONITOR_URL": base,
         "REQUESTS_CA_BUNDLE": ca,

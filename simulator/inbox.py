@@ -35,6 +35,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "github": ("GitHub", "GitHub"),
     "webhook": ("Webhooks", "Webhook"),
     "job": ("Jobs", "ジョブ"),
+    "pipeline": ("Pipelines", "パイプライン"),
     "topic": ("Event Grid topic", "Event Grid トピック"),
     "to": ("To", "宛先"),
     "from": ("From", "差出人"),

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Literal
 
-type Channel = Literal["teams", "email", "sms", "github", "webhook", "job", "topic"]
+type Channel = Literal["teams", "email", "sms", "github", "webhook", "job", "pipeline", "topic"]
 
 
 class Clock:

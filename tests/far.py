@@ -52,6 +52,8 @@ class Far:
     Azure tells the request that has the effect, for its faults; empty where no request has it. `count`: the effects there so
     far. `refused`: a step that the far side refuses, or the status with which it is made to.
 
+    `stops`: after an answer that was lost, nothing more is done.
+
     `on`, `event`: of which type, and what is sent: by a name, with the tag `case`. `files`: of the configuration, by name.
     `prepare`: what is there before. `hold`: how a host without such a request is stopped after the effect.
     """
@@ -65,6 +67,7 @@ class Far:
     path: str = ""
     busy: int = 429
     variant: str = ""
+    stops: bool = False
     on: str = "RunStatusChanged"
     event: Callable[["Far", str, str], Mapping[str, object]] = lambda *asked: failed(*asked)  # noqa: PLW0108 (it stands below)
     files: Mapping[str, str] = field(default_factory=dict)
@@ -141,6 +144,8 @@ class Outcome:
     def words(self, trial: Trial) -> str:
         """For the table."""
         attempts, status = self.record.attempts, self.record.status
+        if status == "refused" and self.effects == 1 and not self.record.maybe_twice:
+            return "once, then stops: the record says that it may have been started"
         if status == "refused":
             code = re.search(r"HTTP \d{3}", attempts[-1].note)
             return f"refused{f': {code[0]}' if code else ''}"
@@ -328,6 +333,33 @@ def _batch_endpoint(box: Box, far: Far) -> None:
     box.run(go())
 
 
+_RUNS: Final = (
+    ("with `correlation_parameter`", "keyed", ", correlation_parameter: correlation"),
+    ("with `repeat`", "repeated", ", repeat: true"),
+    ("with neither", "plain", ""),
+)
+"""Of a pipeline: what tells its runs apart, or that it does not matter."""
+
+
+def _pipelines() -> Sequence[Far]:
+    made = []
+    for action, place in (("data_factory", "factory"), ("synapse", "workspace")):
+        for variant, name, more in _RUNS:
+            where = f"{action.replace('_', '-')}-{name}"
+            one = Far(
+                action=action,
+                variant=variant,
+                step=f"{{{action}: {{{place}: {where}, pipeline: prepare{more}}}}}",
+                refused=f"{{{action}: {{{place}: {where}, pipeline: missing}}}}",
+                where=action,
+                path=f"/{where}/pipelines/",
+                count=received("pipeline", where),
+                stops=not more,
+            )
+            made.append(one)
+    return made
+
+
 def _rollouts(ground: Ground) -> int:
     with closing(sqlite3.connect(ground.state)) as db:
         return int(db.execute("SELECT count(*) FROM shelf WHERE folder = ?", (HEADS,)).fetchone()[0])
@@ -350,6 +382,7 @@ def _stick(host: Host) -> None:
 
 
 FAR: Final[Sequence[Far]] = (
+    *_pipelines(),
     Far(
         action="teams",
         step='{teams: {url: "${FAR_TEAMS}"}}',

@@ -1,14 +1,16 @@
 """Data and platform: batch endpoints, pipelines of others, events for others, labels and schedules."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace as with_
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from shared.actions import Context
+from shared.actions import Context, data_factory, discover, synapse
 from shared.actions._job import look as look_at_job
 from shared.actions._place import Place
 from shared.actions.batch import Batch, BatchInput, BatchOutput
@@ -177,3 +179,164 @@ async def test_what_a_batch_endpoint_refuses_is_passed_on(world: World) -> None:
 def test_what_lies_behind_an_event_is_the_most_that_any_part_of_it_says() -> None:
     event = replace(EVENT, tags={"switchyard_depth": "1"}, data={"switchyard_depth": "3"})
     assert depth(replace(event, properties={"switchyard_depth": "2"})) == 3
+
+
+# Pipelines of Data Factory and Synapse
+
+PIPELINES = pytest.mark.parametrize("kind", ["data_factory", "synapse"])
+
+
+def piped(kind: str, pipeline: str = "prepare", **more: Any) -> Any:
+    if kind == "synapse":
+        return synapse.Synapse(workspace="contoso-lake", pipeline=pipeline, **more)
+    return data_factory.DataFactory(factory="contoso-data", pipeline=pipeline, **more)
+
+
+def ran(box: Box, kind: str) -> Any:
+    """What was started there, newest last."""
+    return getattr(box.azure, kind).runs.get("contoso-lake" if kind == "synapse" else "contoso-data", [])
+
+
+@PIPELINES
+async def test_a_pipeline_is_run_with_its_parameters_and_followed_to_its_end(box: Box, world: World, kind: str) -> None:
+    action, before = discover()[kind], len(ran(box, kind))
+    params = piped(
+        kind,
+        parameters={"path": "in/a.parquet", "days": 3, "simulated_seconds": 90},
+        correlation_parameter="correlation",
+        cause_parameter="cause",
+    )
+    began = box.sim.clock.now()
+    result = await action.run(params, about(world, "pipe-1"))
+    [run] = ran(box, kind)[before:]
+    assert (run.parameters["path"], run.parameters["days"], run.parameters["correlation"]) == (
+        "in/a.parquet",
+        3,
+        "pipe-1",
+    )
+    assert json.loads(run.parameters["cause"])["switchyard_rule"] == "fraud-drift"
+    assert result.said.startswith("started pipeline prepare of ")
+    assert (result.values["run"], result.maybe_twice) == (run.id, False)
+    assert result.follow is not None
+    assert action.look is not None
+    seen = []
+    for _ in range(4):
+        seen.append(await action.look(result.follow, began, world))
+        box.sim.clock.advance(40)
+    assert [one.state for one in seen] == ["queued", "running", "running", "succeeded"]
+    assert seen[-1].values["duration"] == 90
+    assert seen[-1].ended == began + timedelta(seconds=98)
+    assert seen[-1].link == result.link
+
+
+async def test_the_link_leads_to_the_run_in_the_monitor(world: World) -> None:
+    begun = await data_factory.run(piped("data_factory"), about(world))
+    place = f"%2Fsubscriptions%2F{WHERE.subscription}%2FresourceGroups%2Frg-ml%2Fproviders%2FMicrosoft.DataFactory"
+    run = begun.values["run"]
+    assert (
+        begun.link
+        == f"https://adf.azure.com/en/monitoring/pipelineruns/{run}?factory={place}%2Ffactories%2Fcontoso-data"
+    )
+    params = piped("synapse", subscription="s1", resource_group="g1")
+    assert "Microsoft.Synapse%2Fworkspaces%2Fcontoso-lake" in str((await synapse.run(params, about(world))).link)
+    assert (await synapse.run(piped("synapse"), about(world))).link is None  # the studio asks for the whole id
+
+
+@PIPELINES
+async def test_after_a_lost_answer_the_run_is_found_by_its_key(box: Box, world: World, kind: str) -> None:
+    action, before = discover()[kind], len(ran(box, kind))
+    params = piped(kind, correlation_parameter="correlation")
+    box.sim.faults.append(Fault(kind, "lost answer"))
+    with pytest.raises(TemporaryError) as caught:
+        await action.run(params, about(world, "pipe-2"))
+    assert caught.value.sent
+    # Others run the same pipeline meanwhile, more than fit on a page.
+    ours = ran(box, kind)[before]
+    ran(box, kind)[before:before] = [
+        with_(ours, id=f"other-{n}", parameters={"correlation": f"other-{n}"}) for n in range(101)
+    ]
+    result = await action.run(params, about(world, "pipe-2", again=True))
+    mine = [run for run in ran(box, kind) if run.parameters.get("correlation") == "pipe-2"]
+    assert len(mine) == 1
+    assert (result.values["run"], result.maybe_twice) == (mine[0].id, False)
+    assert result.said.endswith(f"was started by an earlier try, as run {mine[0].id}")
+
+
+@PIPELINES
+async def test_what_never_arrived_is_started_when_it_is_not_found(box: Box, world: World, kind: str) -> None:
+    action, before = discover()[kind], len(ran(box, kind))
+    params = piped(kind, correlation_parameter="correlation")
+    box.sim.faults.append(Fault(kind, "drop"))
+    with pytest.raises(TemporaryError):
+        await action.run(params, about(world, "pipe-3"))
+    result = await action.run(params, about(world, "pipe-3", again=True))
+    assert (len(ran(box, kind)) - before, result.maybe_twice) == (1, False)
+
+
+@PIPELINES
+async def test_without_a_key_nothing_is_started_blindly_a_second_time(box: Box, world: World, kind: str) -> None:
+    action, before = discover()[kind], len(ran(box, kind))
+    with pytest.raises(
+        PermanentError, match=r"may have been started.*Look at its runs since 2026-11-20 08:30 UTC"
+    ) as caught:
+        await action.run(piped(kind), about(world, again=True))
+    assert caught.value.maybe_twice is False
+    assert len(ran(box, kind)) == before
+    result = await action.run(piped(kind, repeat=True), about(world, again=True))
+    assert (len(ran(box, kind)) - before, result.maybe_twice) == (1, True)
+    assert result.said.endswith("may have been sent twice")
+
+
+@PIPELINES
+@pytest.mark.parametrize(
+    ("pipeline", "ending"),
+    [
+        ("prepare-failed", ("failed", "is Failed: Operation on target Copy failed: ErrorCode=SqlOperationFailed")),
+        ("prepare-cancelled", ("canceled", "is Cancelled")),
+        ("prepare-queued", ("queued", "is Queued")),
+    ],
+)
+async def test_how_a_run_ends_is_one_of_our_words(
+    box: Box, world: World, kind: str, pipeline: str, ending: tuple[str, str]
+) -> None:
+    action, began = discover()[kind], box.sim.clock.now()
+    result = await action.run(piped(kind, pipeline), about(world))
+    box.sim.clock.advance(86_400)
+    assert action.look is not None
+    assert result.follow is not None
+    found = await action.look(result.follow, began, world)
+    assert found.state == ending[0]
+    assert found.said.endswith(ending[1])
+
+
+@PIPELINES
+async def test_what_the_service_refuses_says_why(box: Box, world: World, kind: str) -> None:
+    action = discover()[kind]
+    with pytest.raises(PermanentError, match="HTTP 404: Entity 'missing' was not found"):
+        await action.run(piped(kind, "missing"), about(world))
+    getattr(box.azure, kind).declare("contoso-lake" if kind == "synapse" else "contoso-data", "strict", {"path": True})
+    with pytest.raises(PermanentError, match="HTTP 400: ErrorCode=InvalidTemplate, The parameter 'path'"):
+        await action.run(piped(kind, "strict"), about(world))
+    assert action.look is not None
+    begun = (await action.run(piped(kind), about(world))).follow
+    assert begun is not None
+    with pytest.raises(PermanentError, match="HTTP 404: Pipeline run 'nobody-s' was not found"):
+        await action.look(begun | {"run": "nobody-s"}, START, world)
+    box.sim.faults.append(Fault(kind, 403))
+    with pytest.raises(PermanentError, match=r"HTTP 403: .*the identity of this app probably lacks the"):
+        await action.run(piped(kind), about(world))
+    with pytest.raises(ValueError, match="is no name of a pipeline"):
+        piped(kind, "a/b")
+
+
+async def test_a_factory_that_is_nowhere_is_asked_for(world: World) -> None:
+    nowhere = Event("1", "Contoso.Ready", START, "/contoso")
+    with pytest.raises(PermanentError, match="give the action its `subscription` and `resource_group`"):
+        await data_factory.run(piped("data_factory"), about(world, event=nowhere))
+
+
+async def test_in_another_cloud_the_token_is_for_that_cloud(outside: Doors, world: World) -> None:
+    asked = Outside()
+    asked.azure.lakes = "dev.azuresynapse.usgovcloudapi.net"
+    await synapse.run(piped("synapse"), context(asked))
+    assert asked.azure.scopes == ["https://dev.azuresynapse.usgovcloudapi.net/.default"]

@@ -64,7 +64,7 @@ class FakeHttp:
     def __init__(self) -> None:
         self.sent: list[Sent] = []
         self.script: deque[Reply | Failure] = deque()
-        self.otherwise: Reply = Reply(202, {}, b"")
+        self.otherwise: Reply = Reply(202, {}, b'{"runId": "run-1"}')
         self.echoes = False
         """Whether `otherwise` repeats the request's address and headers, as error pages do."""
 
@@ -165,6 +165,7 @@ class FakeAzure:
     secret: str = "marker-azure-token"
     manager: str = "https://management.test"
     devops: str = "https://devops.test"
+    lakes: str = "synapse.test"
     scopes: list[str] = field(default_factory=list)
 
     async def token(self, scope: str) -> str:
@@ -172,7 +173,7 @@ class FakeAzure:
         return self.secret
 
     def synapse(self, workspace: str) -> str:
-        return f"https://{workspace}.synapse.test"
+        return f"https://{workspace}.{self.lakes}"
 
 
 @dataclass

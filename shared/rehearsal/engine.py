@@ -35,6 +35,8 @@ ACTED: Final = {
     "dispatch": "dispatched",
     "webhook": "called",
     "batch": "started",
+    "data_factory": "started",
+    "synapse": "started",
 }
 """What is said of an action that is done."""
 
