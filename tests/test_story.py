@@ -1,4 +1,4 @@
-"""What `make run` plays, seen by whoever started it: one promotion, one rollback, and the cards, by the API and the command
+"""What `make run` plays, seen by whoever started it: two promotions, one rollback, a chain of causes, and the cards, by the API and the command
 line of the real process. The simulated Azure is the real one too: a process of its own, that runs 300 times as fast.
 """
 
@@ -17,7 +17,8 @@ from tests.test_kill import Hosted, until
 
 ROOT = Path(__file__).resolve().parents[1]
 ENDED = {"promoted", "rolled back", "stuck"}
-PATIENCE = 150
+LIVE = {"keeping", *ENDED}
+PATIENCE = 220
 
 
 class Played(Hosted):
@@ -48,9 +49,25 @@ class Played(Hosted):
     def ended(self):
         return all(one["status"] in ENDED and one["ended"] for one in self.rollouts())
 
+    def settled(self):
+        """The last one keeps the deployment that it replaced for a day."""
+        return all(one["status"] in LIVE for one in self.rollouts())
+
     def switchyard(self, *arguments):
         command = [Path(sys.executable).with_name("switchyard"), *arguments, "--url", self.url]
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def way(knot, end):
+    """What lies between the beginning of a chain and the rollout `end`; nothing where it does not lead there."""
+    if knot["href"].endswith(end):
+        yield knot["type"]
+        return
+    for deed in [*knot["actions"], {"action": "", "after": knot["after"]}]:
+        for each in deed["after"]:
+            if further := list(way(each, end)):
+                yield from filter(None, [knot["type"], deed["action"], *further])
+                return
 
 
 @pytest.fixture
@@ -60,11 +77,11 @@ def played(tmp_path):
     played.kill()
 
 
-def test_the_story_promotes_one_model_and_takes_back_another(played):
+def test_the_story_promotes_one_model_takes_back_another_and_answers_drift_with_a_third(played):
     played.start("--simulate", "--story")
-    until(lambda: played.control("story")["state"] == "told" and played.ended(), PATIENCE, "the story has no end")
+    until(lambda: played.control("story")["state"] == "told" and played.settled(), PATIENCE, "the story has no end")
 
-    bad, good = [played.get(f"/api/rollouts/{one['id']}") for one in played.rollouts()]
+    last, bad, good = [played.get(f"/api/rollouts/{one['id']}") for one in played.rollouts()]
     assert (good["status"], good["percent"], good["replaced"]) == ("promoted", 100, f"fraud:{CHAMPION}")
     [word] = [one for one in good["people"] if one["verb"] == "approve"]
     assert (word["by"], word["via"]) == (NAME, "link to ml-leads")
@@ -78,16 +95,29 @@ def test_the_story_promotes_one_model_and_takes_back_another(played):
     assert f">= {breach['threshold']:g}." in bad["why"]
 
     [endpoint] = played.control("endpoints")
-    assert (endpoint["id"].rpartition("/")[2], endpoint["traffic"]) == (ENDPOINT, {good["deployment"]: 100})
-    assert list(endpoint["deployments"]) == [good["deployment"]]  # the old one went when the next one came
+    assert (endpoint["id"].rpartition("/")[2], endpoint["traffic"]) == (ENDPOINT, {last["deployment"]: 100})
+    # The oldest went when the next one came; the one before is kept.
+    assert set(endpoint["deployments"]) == {good["deployment"], last["deployment"]}
     stages = {
         version: played.azure(f"/models/fraud/versions/{version}")["tags"]["stage"]
-        for version in (CHAMPION, good["version"], bad["version"])
+        for version in (CHAMPION, good["version"], bad["version"], last["version"])
     }
-    assert list(stages.values()) == ["archived", "production", "rolled-back"]
+    assert list(stages.values()) == ["archived", "archived", "rolled-back", "production"]
+
+    assert (last["status"], last["percent"], last["replaced"]) == ("keeping", 100, f"fraud:{good['version']}")
+    chain = played.get(f"/api/events/{last['lineage']['event']['record']}/chain")["chain"]
+    assert list(way(chain, last["id"])) == [
+        "DriftDetected",
+        "retrain",
+        "ModelRegistered",
+        "dispatch",
+        "ActionCompleted",
+        "promote",
+        "RolloutCompleted",
+    ]
 
     cards = [one["title"] for one in played.control("inbox") if one["channel"] == "teams"]
-    for title, one in (("承認依頼", good), ("ロールアウト完了", good), ("ロールバック", bad)):
+    for title, one in (("承認依頼", good), ("ロールアウト完了", good), ("ロールバック", bad), ("ロールアウト完了", last)):
         assert cards.count(f"{title}: {ENDPOINT} (fraud バージョン {one['version']})") == 1
     assert f"Rolled back: fraud version {bad['version']} on {ENDPOINT}" in cards
 
