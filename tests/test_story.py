@@ -117,7 +117,12 @@ def test_the_story_promotes_one_model_takes_back_another_and_answers_drift_with_
     ]
 
     cards = [one["title"] for one in played.control("inbox") if one["channel"] == "teams"]
-    for title, one in (("承認依頼", good), ("ロールアウト完了", good), ("ロールバック", bad), ("ロールアウト完了", last)):
+    for title, one in (
+        ("承認依頼", good),
+        ("ロールアウト完了", good),
+        ("ロールバック", bad),
+        ("ロールアウト完了", last),
+    ):
         assert cards.count(f"{title}: {ENDPOINT} (fraud バージョン {one['version']})") == 1
     assert f"Rolled back: fraud version {bad['version']} on {ENDPOINT}" in cards
 
