@@ -1,12 +1,17 @@
 """What was started is followed to its end: by event, by polling, through kills, and told once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from shared.record import Job
-from tests.station import Station, opened, run_event
-from tests.world import Outside
+from shared import follow, wire
+from shared.actions import discover
+from shared.actions.dispatch import look as look_at_run
+from shared.record import FOLLOWED, Followed, Job
+from shared.world import Reply, Search
+from tests.station import SWITCHYARD, Station, opened, run_event
+from tests.world import START, Outside
 
 RULES = """
 rules:
@@ -56,18 +61,12 @@ def started(status=200, number=17):
 
 def stands(status, conclusion=None, **more):
     body = {"id": 17, "status": status, "conclusion": conclusion, "html_url": "https://github.test/runs/17"}
-    return 200, json.dumps(body | more).encode()
+    return 200, {}, json.dumps(body | more).encode()
 
 
 async def events(station, kind):
-    found = await station.service.world.store.events(_all(kind))
+    found = await station.service.world.store.events(Search(limit=100, type=kind))
     return [record.event for record in reversed(found)]
-
-
-def _all(kind):
-    from shared.world import Search
-
-    return Search(limit=100, type=kind)
 
 
 def cards(outside):
@@ -135,3 +134,372 @@ async def test_without_events_it_is_asked_patiently_and_ends_all_the_same(statio
     (card,) = said(outside)
     assert "KeyError: amount" in card
     assert outside.mail.sent == []  # the receiver that asked, and nobody else
+
+
+# GitHub
+
+
+async def dispatched(station, outside, number=17):
+    outside.http.answer(*started(number=number))
+    await station.send(ready())
+    await station.work()
+
+
+async def minutes(station, n):
+    for _ in range(n):
+        await station.later(MINUTE)
+
+
+async def test_a_workflow_that_ends_well_bothers_nobody_and_is_on_record(station, outside):
+    await dispatched(station, outside)
+    outside.http.otherwise = Reply(*stands("in_progress"))
+    await minutes(station, 5)
+    ended = f"{outside.clock():%Y-%m-%dT%H:%M:%SZ}"
+    outside.http.otherwise = Reply(*stands("completed", "success", updated_at=ended))
+    await minutes(station, 10)
+    (ended,) = await events(station, "ActionCompleted")
+    assert (ended.data["about"], ended.data["took"], ended.data["values"]["run"]) == (
+        "train.yml in contoso/fraud",
+        300.0,
+        17,
+    )
+    assert outside.mail.sent == []
+    (intent,) = await station.intents("r1")
+    account = await follow.account_of(outside.world, intent.intent.key)
+    assert account is not None
+    assert [one.state for one in account.history] == ["running", "succeeded"]
+    asked = len(outside.http.sent)
+    await minutes(station, 60)
+    assert len(outside.http.sent) == asked  # it is over
+
+
+async def test_a_workflow_that_fails_is_told_with_the_job_and_the_step_to_whoever_hears_of_the_rest(station, outside):
+    await dispatched(station, outside)
+    jobs = {
+        "jobs": [{"name": "train", "conclusion": "failure", "steps": [{"name": "pytest", "conclusion": "failure"}]}]
+    }
+    outside.http.script.append(Reply(*stands("completed", "failure")))
+    outside.http.answer(200, json.dumps(jobs).encode())
+    await minutes(station, 2)
+    ((letter, _),) = outside.mail.sent
+    assert letter.subject == "Failed: train.yml in contoso/fraud"
+    assert "job 'train', step 'pytest'" in letter.text
+    assert "https://github.test/runs/17" in letter.text
+
+
+async def test_a_run_that_never_starts_is_noticed_once_and_its_end_is_told_all_the_same(station, outside):
+    await dispatched(station, outside)
+    outside.http.otherwise = Reply(*stands("queued"))
+    await minutes(station, 29)
+    assert outside.mail.sent == []
+    await minutes(station, 2)
+    ((letter, _),) = outside.mail.sent
+    assert letter.subject == "Not started: train.yml in contoso/fraud"
+    assert "has not started within 30m" in letter.text
+    await minutes(station, 120)
+    outside.http.otherwise = Reply(*stands("in_progress"))
+    await minutes(station, 30)
+    outside.http.otherwise = Reply(*stands("completed", "cancelled"))
+    await minutes(station, 30)
+    assert [letter.subject for letter, _ in outside.mail.sent[1:]] == ["Canceled: train.yml in contoso/fraud"]
+
+
+async def test_a_run_that_has_begun_and_waits_again_is_not_taken_for_one_that_never_starts(station, outside):
+    await dispatched(station, outside)
+    outside.http.script.append(Reply(*stands("in_progress")))
+    outside.http.otherwise = Reply(*stands("queued"))
+    await minutes(station, 120)
+    assert outside.mail.sent == []
+
+
+@pytest.mark.parametrize(
+    ("status", "conclusion", "state"),
+    [
+        ("requested", None, "queued"),
+        ("pending", None, "queued"),
+        ("waiting", None, "running"),
+        ("completed", "neutral", "succeeded"),
+        ("completed", "skipped", "succeeded"),
+        ("completed", "timed_out", "failed"),
+        ("completed", "startup_failure", "failed"),
+        ("completed", "action_required", "failed"),
+        ("completed", None, "running"),
+    ],
+)
+async def test_what_github_says_of_a_run_is_one_of_our_words(outside, status, conclusion, state):
+    outside.http.script.append(Reply(*stands(status, conclusion)))
+    outside.http.otherwise = Reply(404, {}, b"")
+    seen = await look_at_run({"github": "o/r", "run": 17, "about": "x"}, START, outside.world)
+    assert seen.state == state
+
+
+async def test_a_run_whose_number_nobody_said_is_found_by_our_key_in_its_name(station, outside):
+    outside.http.answer(204)  # an older GitHub
+    await station.send(ready())
+    await station.work()
+    (intent,) = await station.intents("r1")
+    others = [{"id": 3, "display_title": "train.yml other", "status": "completed", "conclusion": "failure"}]
+    outside.http.otherwise = Reply(200, {}, json.dumps({"workflow_runs": others}).encode())
+    await minutes(station, 5)
+    ours = {"id": 9, "display_title": f"train.yml {intent.intent.key}", "status": "in_progress"}
+    outside.http.otherwise = Reply(200, {}, json.dumps({"workflow_runs": [*others, ours]}).encode())
+    await minutes(station, 5)
+    account = await follow.account_of(outside.world, intent.intent.key)
+    assert account is not None
+    assert (account.handle["run"], account.progress.state) == (9, "running")
+    assert "/actions/runs/9" not in "".join(one.url for one in outside.http.sent)
+    await minutes(station, 5)
+    assert outside.http.sent[-1].url.endswith("/repos/contoso/fraud/actions/runs/9")  # from now on by its number
+
+
+RAISING = """
+rules:
+  - name: raise-it
+    event: Contoso.Ready
+    do:
+      - dispatch: {github: contoso/fraud, event_type: model-ready}
+  - name: raise-and-hear
+    event: Contoso.Important
+    do:
+      - dispatch: {github: contoso/fraud, event_type: model-ready}
+        tell: fraud
+"""
+
+
+async def test_a_repository_dispatch_that_cannot_be_told_from_others_is_unknown_and_only_who_asked_hears(
+    outside, tmp_path
+):
+    with opened(tmp_path / "state.db") as database:
+        station = Station(outside, database, RAISING)
+        outside.http.otherwise = Reply(200, {}, b'{"workflow_runs": [{"id": 1, "display_title": "model-ready"}]}')
+        await station.send(ready(), ready("r2") | {"eventType": "Contoso.Important"})
+        await station.work()
+        await minutes(station, 20)
+        for name in ("r1", "r2"):
+            (intent,) = await station.intents(name)
+            account = await follow.account_of(outside.world, intent.intent.key)
+            assert account is not None
+            assert account.progress.state == "unknown"
+            assert "client_payload.switchyard.key" in account.progress.said
+        assert outside.mail.sent == []
+        (card,) = said(outside)
+        assert "Unknown outcome: model-ready in contoso/fraud" in card
+
+
+# When the far side does not answer as it should
+
+
+async def test_what_is_not_there_yet_may_appear_and_what_stays_away_is_unknown(station, outside):
+    await dispatched(station, outside)
+    outside.http.otherwise = Reply(404, {}, b'{"message": "Not Found"}')
+    await minutes(station, 5)
+    outside.http.otherwise = Reply(*stands("in_progress"))
+    await minutes(station, 10)
+    assert outside.mail.sent == []
+    outside.http.otherwise = Reply(404, {}, b'{"message": "Not Found"}')
+    await minutes(station, 9)
+    assert outside.mail.sent == []
+    await minutes(station, 20)
+    ((letter, _),) = outside.mail.sent
+    assert letter.subject == "Unknown outcome: train.yml in contoso/fraud"
+    assert "Not Found" in letter.text
+
+
+async def test_a_busy_far_side_is_asked_again_when_it_wants_to_be_and_loses_nothing(station, outside):
+    await dispatched(station, outside)
+    outside.http.answer(503, retry_after="3600")
+    outside.http.otherwise = Reply(*stands("completed", "success"))
+    await minutes(station, 59)
+    assert len(outside.http.sent) == 2
+    assert await events(station, "ActionCompleted") == []
+    await minutes(station, 3)
+    assert len(await events(station, "ActionCompleted")) == 1
+
+
+async def test_what_does_not_end_is_let_go_after_the_limit(outside, tmp_path):
+    with opened(tmp_path / "state.db") as database:
+        station = Station(outside, database, RULES, f"{SWITCHYARD}limits: {{follow: 2h}}\n")
+        await dispatched(station, outside)
+        outside.http.otherwise = Reply(*stands("in_progress"))
+        await minutes(station, 119)
+        assert outside.mail.sent == []
+        await minutes(station, 2)
+        ((letter, _),) = outside.mail.sent
+        assert "has not ended within 2h" in letter.text
+        asked = len(outside.http.sent)
+        await minutes(station, 60)
+        assert len(outside.http.sent) == asked
+
+
+async def test_a_bug_in_a_look_ends_as_unknown_and_tells_no_values(station, outside, monkeypatch):
+    async def broken(*_):
+        raise ValueError("marker-value")
+
+    await dispatched(station, outside)
+    action = discover()["dispatch"]
+    monkeypatch.setattr("shared.follow.discover", lambda: {"dispatch": replace(action, look=broken)})
+    await minutes(station, 30)
+    ((letter, _),) = outside.mail.sent
+    assert "our own fault (ValueError)" in letter.text
+    assert "marker-value" not in letter.text
+
+
+# One chain of looks, whatever comes twice or not at all
+
+
+async def test_looks_that_are_asked_for_twice_become_one_chain(station, outside):
+    await dispatched(station, outside)
+    (intent,) = await station.intents("r1")
+    outside.http.otherwise = Reply(*stands("in_progress"))
+    await minutes(station, 10)
+    account = await follow.account_of(outside.world, intent.intent.key)
+    messages = [wire.dump(wire.Follow(intent.intent.key, n)) for n in range(account.n + 1) for _ in range(3)]
+    await outside.queue.put(messages)
+    before = len(outside.http.sent)
+    await station.work()
+    assert len(outside.http.sent) == before + 1  # the one whose number is the next
+    await minutes(station, 60)
+    assert len(outside.http.sent) - before < 10
+
+
+async def test_a_look_whose_message_was_lost_is_asked_for_again(station, outside, monkeypatch):
+    await dispatched(station, outside)
+    outside.http.otherwise = Reply(*stands("completed", "success"))
+    await station.queues.put("x", [])
+    database = station.database
+    await database.write(lambda db: db.execute("DELETE FROM messages"))
+    await minutes(station, 60)
+    assert await events(station, "ActionCompleted") == []
+    outside.clock.advance(3600)
+    await station.service.prune(outside.clock())
+    await station.work()
+    assert len(await events(station, "ActionCompleted")) == 1
+
+
+async def test_a_message_that_the_host_gave_up_comes_again(station, outside):
+    await dispatched(station, outside)
+    (intent,) = await station.intents("r1")
+    await station.queues.put("x", [])
+    await station.database.write(lambda db: db.execute("DELETE FROM messages"))
+    await station.service.on_poison(wire.dump(wire.Follow(intent.intent.key, 0)))
+    outside.http.otherwise = Reply(*stands("completed", "success"))
+    await minutes(station, 61)
+    assert len(await events(station, "ActionCompleted")) == 1
+
+
+async def test_accounts_of_what_ended_go_after_a_month_and_the_others_stay(station, outside):
+    await dispatched(station, outside)
+    await station.send(drift())
+    await station.work()
+    outside.http.otherwise = Reply(*stands("completed", "success"))
+    await minutes(station, 2)
+    outside.clock.advance(31 * DAY)
+    await station.service.prune(outside.clock())
+    (left,) = await outside.shelf.all(FOLLOWED)
+    assert "train-again" in left[0]
+
+
+# Killed
+
+
+class Killed(BaseException):
+    pass
+
+
+class Mortal:
+    """A door whose writes count; the process dies at one of them."""
+
+    WRITES = frozenset({"put", "swap", "keep", "settle", "take_in", "claim"})
+
+    def __init__(self, inner, life):
+        self._inner, self._life = inner, life
+
+    def __getattr__(self, name):
+        found = getattr(self._inner, name)
+        if name not in self.WRITES:
+            return found
+
+        async def write(*given, **named):
+            if self._life[0] == 0:
+                raise Killed
+            self._life[0] -= 1
+            return await found(*given, **named)
+
+        return write
+
+
+TOLD_BY_MAIL = RULES.replace("tell: fraud", "tell: platform")
+
+
+def opened_station(outside, database, life):
+    station = Station(outside, database, TOLD_BY_MAIL)
+    world = station.service.world
+    doors = {name: Mortal(getattr(world, name), life) for name in ("shelf", "queue", "store")}
+    station.service.world = replace(world, **doors)
+    return station
+
+
+class Told:
+    """A story in steps, whose process dies at write number `at` and is started again."""
+
+    def __init__(self, path, at):
+        self.path = path
+        self.outside = Outside()
+        self.life = [at]
+        self.died = False
+
+    async def go(self, step):
+        try:
+            with opened(self.path) as database:
+                await step(opened_station(self.outside, database, self.life), self.outside)
+        except Killed:
+            self.died, self.life = True, [-1]
+            self.outside.clock.advance(MINUTE)
+            with opened(self.path) as database:
+                await opened_station(self.outside, database, self.life).work()
+
+
+async def begins(station, _):
+    await station.send(drift())
+    await station.work()
+
+
+async def goes_on(station, _):
+    await station.later(2 * MINUTE)
+
+
+async def completes(station, outside):
+    (job,) = outside.platform.submitted
+    outside.platform.jobs[job] = Job("Completed", ended=outside.clock().isoformat())
+    await station.later(10 * MINUTE)
+
+
+async def is_heard_to_complete(station, outside):
+    (job,) = outside.platform.submitted
+    outside.platform.jobs[job] = Job("Completed", ended=outside.clock().isoformat())
+    await station.send(run_event("done", runId=job))
+    await station.work()
+
+
+async def is_over(station, outside):
+    for _ in range(3):
+        await station.later(10 * MINUTE)
+    (ended,) = await events(station, "ActionCompleted")
+    assert ended.data["state"] == "succeeded"
+    assert len(outside.platform.submitted) == 1
+    assert len({key for _, key in outside.mail.sent}) == 1  # the same letter, if twice
+    ((_, text),) = await outside.shelf.all(FOLLOWED)
+    assert wire.load(Followed, text).ended is not None
+
+
+@pytest.mark.parametrize("ends", [completes, is_heard_to_complete])
+async def test_killed_at_any_write_nothing_is_lost_and_nothing_is_told_twice(tmp_path, ends):
+    at = 0
+    while True:
+        told = Told(tmp_path / f"{at}.db", at)
+        for step in (begins, goes_on, ends, is_over):
+            await told.go(step)
+        if not told.died:
+            break
+        at += 1
+    assert at > 15  # each write of the story was the last one once
