@@ -65,6 +65,8 @@ _QUIET: Final = 1.0
 
 def subject(event: Event) -> str:
     """What the event is about, in a few words."""
+    if event.data.get("state") and event.type in {"ActionCompleted", "ActionFailed"}:
+        return str(event.data.get("said") or event.id)
     if event.type in {"ActionFailed", "EventRefused"}:
         return str(event.data.get("reason") or event.id)
     if event.drift and event.drift.monitor:
@@ -156,6 +158,9 @@ class Account:
         elif told.what != "decided" and not _wanted(record.decision):
             if record.event.raw_type.startswith(f"{OWN}Rollout"):
                 return  # the rollout's own lines say it
+            if record.event.data.get("state") and record.event.type == "ActionCompleted" and told.what != "again":
+                self._line(_head(record.event), "[dim]nobody asked to hear of it[/]")
+                return
             self._count(f"{record.event.type} again" if told.what == "again" else record.event.type)
         elif told.what == "again" and record.event.raw_type.startswith(OWN):
             self._line(_head(record.event), "[dim]people were told of this already[/]")

@@ -4,8 +4,9 @@ The account stands on the shelf, and a message on the queue asks for the next lo
 another one is out of date, so that two chains of looks become one.
 """
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,7 +19,7 @@ from shared.actions._text import clip, line, name_of
 from shared.answers import everything
 from shared.errors import PermanentError, TemporaryError
 from shared.events import OWN, Event, Run
-from shared.record import ENDS, FOLLOWED, FOLLOWED_JOBS, Followed, Intent, Progress, Result, Seen, State
+from shared.record import ENDS, FOLLOWED, FOLLOWED_JOBS, Followed, Intent, IntentRecord, Progress, Result, Seen, State
 from shared.rollout.hours import written
 from shared.world import World
 
@@ -116,6 +117,13 @@ async def account_of(world: World, key: str) -> Followed | None:
     """Of what this intent started; None where nothing goes on, or it is long over."""
     text = await world.shelf.get(FOLLOWED, _name(key))
     return None if text is None else wire.load(Followed, text)
+
+
+async def accounts(world: World, intents: Iterable[IntentRecord]) -> dict[str, Followed]:
+    """Of these intents, those that started something which is followed, by their keys."""
+    keys = [one.intent.key for one in intents if one.result is not None and one.result.follow is not None]
+    found = await asyncio.gather(*(account_of(world, key) for key in keys))
+    return {one.key: one for one in found if one is not None}
 
 
 async def hear(world: World, event: Event) -> None:

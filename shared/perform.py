@@ -120,7 +120,7 @@ def _looks(settings: Settings, record: EventRecord, facts: Facts) -> list[Link]:
     event = record.event
     about = event.data.get("record") if event and event.type in _ABOUT else None
     found = [Link("console", f"{settings.public_url}/events/{about or record.id}")]
-    if event and event.data.get("key") and event.type in _ABOUT:
+    if event and event.data.get("state") and event.type in _ABOUT:
         return found  # what was started has a link of its own
     if event and event.raw_type.startswith(f"{OWN}Rollout"):
         return [

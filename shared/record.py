@@ -267,6 +267,11 @@ class Followed(Struct, frozen=True, omit_defaults=True):
     late: datetime | None = None
     ended: datetime | None = None
 
+    @property
+    def took(self) -> float | None:
+        """Seconds from its beginning to its end."""
+        return None if self.ended is None else (self.ended - self.began).total_seconds()
+
 
 class IntentRecord(Struct, frozen=True, omit_defaults=True):
     intent: Intent

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from shared.cli.given import LOCAL, FailedError
 from shared.cli.remote import ask, lines, print_json, print_lines, print_table, second
-from shared.rollout.hours import seconds
+from shared.rollout.hours import seconds, written
 
 _MARKS: Final = {True: "✓", False: "✕"}
 
@@ -110,6 +110,19 @@ def _line(checked: Mapping[str, Any]) -> str:
     return f"{_MARKS[checked['held']]} {checked['path']} {what}; asked for {checked['expected']}{note}"
 
 
+def _followed(account: Mapping[str, Any] | None) -> list[str]:
+    """How what was started stands, or ended."""
+    if account is None:
+        return []
+    took = f" after {written(account['took'])}" if account["took"] else ""
+    ended = f" at {second(account['ended'])}{took}" if account["ended"] else ""
+    said = [f"    {account['state']}{ended}: {account['said']}"]
+    said += [f"    has not begun: noticed at {second(account['late'])}"] if account["late"] and not ended else []
+    said += [f"    could not be asked: {account['trouble']}"] if account["trouble"] and not ended else []
+    said += [f"    next look at {second(account['due'])}"] if account["due"] and not ended else []
+    return said
+
+
 def _deed(action: Mapping[str, Any]) -> list[str]:
     result, attempts = action["result"] or {"said": "", "link": None}, action["attempts"]
     last = attempts[-1]["note"] if attempts else ""
@@ -118,6 +131,7 @@ def _deed(action: Mapping[str, Any]) -> list[str]:
     said += [f"    {result['link']}"] if result["link"] else []
     said += [f"    {len(attempts)} attempts, the last at {second(attempts[-1]['at'])}"] if len(attempts) > 1 else []
     said += ["    may have been sent twice"] if action["maybe_twice"] else []
+    said += _followed(action.get("followed"))
     return said
 
 

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import book, chain
+from shared import book, chain, follow
 from shared.errors import PermanentError, TemporaryError
 from shared.record import EventRecord
 from shared.web import api, asked, chains, console, kept, rollouts, silences
@@ -52,7 +52,8 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
     async def one_event(request: Request) -> Response:
         world, record = desk().world, await asked_for(desk(), request)
         intents = (await world.store.intents([record.id]))[record.id]
-        return api.answer(api.full(record, intents, await book.acknowledged(world.shelf, record.id)))
+        ack, followed = await book.acknowledged(world.shelf, record.id), await follow.accounts(world, intents)
+        return api.answer(api.full(record, intents, ack, followed))
 
     async def chain_of(request: Request) -> Response:
         found = await chain.read(desk().world, await asked_for(desk(), request))

@@ -6,6 +6,8 @@ from shared.events import Event
 def about(event: Event | None) -> str:
     """What an event is about, as short as people say it; its subject where nothing shorter is known."""
     match event:
+        case Event(type="ActionCompleted" | "ActionFailed", data={"about": str(what), "said": str(said)}):
+            return f"{what}: {said}"
         case Event(type="ActionFailed" | "EventRefused", data={"reason": str(reason)}):
             action = event.data.get("action")
             return f"{action}: {reason}" if action else reason

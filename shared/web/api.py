@@ -20,7 +20,12 @@ One event (`GET /api/events/{id}`) has besides:
     decision    {config, considered, needs, verdicts: [{rule, file, outcome, by, intents: [keys],
                 checked: [{path, expected, actual, present, held, note}]}]}; null before it is made
     actions     [{key, rule, action, params, status, at, maybe_twice, result: {said, link, values} or null,
-                attempts: [{at, outcome, note, uncertain}]}], in the order of the decision; `params` name secrets as ${NAME}
+                attempts: [{at, outcome, note, uncertain}], followed}], in the order of the decision; `params` name secrets as ${NAME}
+
+What an action started and how it stands (`followed`; null where nothing goes on, or it is long over): {about, state: queued | running |
+succeeded | failed | canceled | unknown, said, link, values, began, at: of the newest look, due: of the next one, ended, took: seconds,
+late: when it was noticed that it does not begin, trouble: why the far side could not be asked, tell: the receiver that asked for its
+end, history: [{at, state, said}]}.
 
 The chain of causes that an event is part of (`GET /api/events/{id}/chain` answers {events: how many it shows, more: there are others,
 chain: from its first event on, null where the event stands alone}): {type, about, at, href, records: of all events that are told
@@ -91,7 +96,7 @@ import msgspec
 from starlette.responses import Response
 
 from shared import book, versions
-from shared.record import Ack, EventRecord, Facts, IntentRecord, Silence, view
+from shared.record import Ack, EventRecord, Facts, Followed, IntentRecord, Silence, view
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Freeze, Head, Reading, Rollout, Step
 from shared.web.asked import Wrong
@@ -103,6 +108,7 @@ if TYPE_CHECKING:
     from shared.rules.load import Loaded
 
 _json: Final = msgspec.json.Encoder()
+_NOBODY: Final[Mapping[str, Followed]] = {}
 
 
 def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -229,8 +235,13 @@ def brief(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, obj
     }
 
 
-def full(record: EventRecord, intents: Sequence[IntentRecord], ack: Ack | None = None) -> dict[str, object]:
-    """One event with everything that is known about it."""
+def full(
+    record: EventRecord,
+    intents: Sequence[IntentRecord],
+    ack: Ack | None = None,
+    followed: Mapping[str, Followed] = _NOBODY,
+) -> dict[str, object]:
+    """One event with everything that is known about it. `followed`: what goes on, by the key of its intent."""
     decision, facts = record.decision, record.facts
     return {
         **_common(record),
@@ -259,9 +270,32 @@ def full(record: EventRecord, intents: Sequence[IntentRecord], ack: Ack | None =
                 "maybe_twice": one.maybe_twice,
                 "result": one.result and _plain(one.result),
                 "attempts": [_plain(attempt) for attempt in one.attempts],
+                "followed": _followed(followed.get(one.intent.key)),
             }
             for one in intents
         ],
+    }
+
+
+def _followed(account: Followed | None) -> dict[str, object] | None:
+    if account is None or account.progress is None:
+        return None
+    progress = account.progress
+    return {
+        "about": account.about,
+        "state": progress.state,
+        "said": progress.said,
+        "link": progress.link,
+        "values": progress.values,
+        "began": account.began,
+        "at": account.at,
+        "due": account.due,
+        "ended": account.ended,
+        "took": account.took,
+        "late": account.late,
+        "trouble": account.trouble,
+        "tell": account.tell,
+        "history": [_plain(one) for one in account.history],
     }
 
 

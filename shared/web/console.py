@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import book, chain, pictures
+from shared import book, chain, follow, pictures
 from shared.events import OWN, TYPES, Event
 from shared.links import Acknowledgement, Approval
 from shared.messages import formats
@@ -106,6 +106,7 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
         size=size,
         replayed="replayed" in request.query_params,
         seen="seen" in request.query_params,
+        followed=await follow.accounts(desk.world, intents),
         chain=await _chain(desk, record, record.id),
         **await _seen(desk, record),
     )
@@ -411,7 +412,7 @@ def _run_status(event: Event | None) -> str:
 
 def _notice(event: Event | None) -> str:
     """The record of the event that one of our own notices is about."""
-    own = event is not None and event.type in {"ActionFailed", "EventRefused"}
+    own = event is not None and event.type in {"ActionCompleted", "ActionFailed", "EventRefused"}
     return str(event.data.get("record") or "") if event and own else ""
 
 
