@@ -41,6 +41,8 @@ class _Run:
     title: str
     conclusion: str
     created: datetime
+    stuck: bool
+    """No runner ever takes it."""
 
 
 def routes(sim: Simulated) -> list[BaseRoute]:
@@ -56,6 +58,7 @@ def routes(sim: Simulated) -> list[BaseRoute]:
         route(f"{repository}/actions/workflows/{{workflow}}/runs", github.runs),
         route(f"{repository}/actions/runs", github.runs),
         route(f"{repository}/actions/runs/{{id:int}}", github.run),
+        route(f"{repository}/actions/runs/{{id:int}}/jobs", github.jobs),
         route(f"{repository}/installation", github.installation),
         route("/app/installations/{id:int}/access_tokens", github.access_token, "POST"),
     ]
@@ -147,6 +150,22 @@ class _GitHub:
         found = next((run for run in self._runs if run.id == number and run.repository == repository), None)
         return JSONResponse(self._view(found)) if found else _error(404, "Not Found")
 
+    async def jobs(self, request: Request) -> Response:
+        """One job, and the step in which it fails."""
+        refused = self._token(request)
+        if refused:
+            return refused
+        number, repository = request.path_params["id"], _repository(request)
+        found = next((run for run in self._runs if run.id == number and run.repository == repository), None)
+        if found is None:
+            return _error(404, "Not Found")
+        seen = self._view(found)
+        last = {key: seen[key] for key in ("status", "conclusion")}
+        first = last | {"conclusion": "success"} if last["conclusion"] else last
+        steps = [{"name": "Set up job", "number": 1, **first}, {"name": "Run tests", "number": 2, **last}]
+        job = {"id": found.id * 2, "run_id": found.id, "name": "test", "steps": steps, **last}
+        return JSONResponse({"total_count": 1, "jobs": [job]})
+
     async def installation(self, request: Request) -> Response:
         app = _app(request)
         if isinstance(app, Response):
@@ -177,16 +196,18 @@ class _GitHub:
         self._sim.inbox.add("github", _repository(request), what, body, key=_key(values), problem=wrong)
 
     def _start(self, request: Request, event: str, name: str, branch: str, title: str) -> _Run:
-        """A run, which the fault `github run` makes a failure."""
+        """A run, which the fault `github run` makes a failure, and `github runner` leaves in the queue for ever."""
         self._count += 1
         conclusion = "failure" if self._sim.fault("github run") else "success"
         number = 17_000_000_000 + self._count
-        run = _Run(number, _repository(request), event, name, branch, title, conclusion, self._sim.clock.now())
+        stuck = self._sim.fault("github runner") is not None
+        run = _Run(number, _repository(request), event, name, branch, title, conclusion, self._sim.clock.now(), stuck)
         self._runs.append(run)
         return run
 
     def _view(self, run: _Run) -> dict[str, object]:
         age = self._sim.clock.now() - run.created
+        age = min(age, timedelta()) if run.stuck else age
         status = "queued" if age < _QUEUED else "in_progress" if age < _QUEUED + _TAKES else "completed"
         updated = run.created + min(age, _QUEUED + _TAKES)
         return {

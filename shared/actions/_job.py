@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from shared.actions._text import clip, line
+from shared.actions._text import middle, plain
 from shared.errors import PermanentError
 from shared.record import Job, Progress, State, WorkspaceRef
 from shared.world import World
@@ -46,7 +46,7 @@ async def look(handle: Mapping[str, object], began: datetime, world: World) -> P
         values["metrics"] = metrics
     said = f"job {name} {_WORDS.get(state) or f'is {job.status or "in a state that nobody knows"}'}"
     if state == "failed" and job.error:
-        said = f"{said}: {clip(line(job.error), 500)}"
+        said = f"{said}: {middle(plain(job.error), 700)}"
     ended = datetime.fromisoformat(job.ended) if job.ended and state in _WORDS else None
     return Progress(state, said, job.studio_url, values, ended=ended)
 
@@ -56,7 +56,7 @@ def _details(job: Job) -> dict[str, object]:
         "status": job.status,
         "duration": job.duration,
         "compute": job.compute,
-        "error": clip(line(job.error), 1000) if job.error else None,
+        "error": middle(plain(job.error), 1500) if job.error else None,
         "error_code": job.error_code,
     }
 
