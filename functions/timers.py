@@ -1,4 +1,4 @@
-"""Schedules: retention, the archive, the configuration, silences, the digest, and the registry's word on what is live."""
+"""Schedules: retention, the archive, the configuration, silences, the digest, model quality, the registry's word on what is live."""
 
 import azure.functions as func
 
@@ -49,3 +49,10 @@ async def on_archive(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the bin
     """What came goes to the archive, which outlives the records."""
     service = host.service()
     await service.archive(service.world.clock())
+
+
+@bp.function_name("on_quality")
+@bp.timer_trigger(arg_name="timer", schedule="20 */10 * * * *", run_on_startup=False)
+async def on_quality(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """Predictions whose window is due are held against what came true."""
+    await host.service().on_quality()

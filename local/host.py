@@ -133,6 +133,8 @@ class Host:
             rollouts=queue.LocalQueue(self.queues, ROLLOUT_QUEUE),
             archive=FileArchive(state.parent / "archive"),
             azure=self._doors.azure,
+            logs=self._doors.logs,
+            blobs=self._doors.blobs,
         )
         self.service = Service.of(
             world, settings, listener=listener or (lambda _: None), on_step=on_step, look_every=WATCH * pace

@@ -142,6 +142,8 @@ TYPES: Final = (
     "RunStatusChanged",
     "BlobCreated",
     "ModelQualityDegraded",
+    "ModelQualityRecovered",
+    "ModelQualityUnknown",
     "RolloutStarted",
     "RolloutAdvanced",
     "RolloutWaiting",

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from shared import archive, book, chain, follow, guards, notices, versions, wire
+from shared import archive, book, chain, follow, guards, measure, notices, versions, wire
 from shared.answers import answered, put_away
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
@@ -419,6 +419,20 @@ class Service:
         """Tells how much was held back, once a day; how much it was."""
         await self.refresh()
         return await notices.digest(self.world, self.loaded.config, now)
+
+    async def on_quality(self) -> None:
+        """Looks at every window of predictions that is due. What can't be read of one model holds up no other."""
+        await self.refresh()
+        for watch in self.loaded.quality.values():
+            try:
+                for look in await measure.measure(self.world, watch):
+                    log.info(
+                        "quality measured", extra={"watch": watch.name, "window": look.window, "said": look.verdict}
+                    )
+            except (TemporaryError, PermanentError) as error:
+                log.warning("quality can't be measured", extra={"watch": watch.name, "reason": str(error)})
+            except Exception:  # our own fault must not take the other models with it
+                log.exception("quality can't be measured", extra={"watch": watch.name})
 
     async def on_silences(self) -> None:
         """Tells of silences that end soon or stay long, once each, and puts away those that are over."""

@@ -69,6 +69,7 @@ class Settings:
     github_api: str = "https://api.github.com"
     devops: str = "https://dev.azure.com"
     synapse_suffix: str = "dev.azuresynapse.net"
+    blob_suffix: str = "blob.core.windows.net"
     studio: str = "https://ml.azure.com"
     storage: str = field(default="", repr=False)
     """Connection string or account name (AzureWebJobsStorage, or AzureWebJobsStorage__accountName)."""
@@ -100,6 +101,7 @@ class Settings:
             "github_api": "GITHUB_API_URL",
             "devops": "AZURE_DEVOPS_URL",
             "synapse_suffix": "SYNAPSE_DEV_SUFFIX",
+            "blob_suffix": "AZURE_BLOB_SUFFIX",
             "studio": "AZURE_ML_STUDIO_URL",
             "storage": "AzureWebJobsStorage",
             "topic": "SWITCHYARD_TOPIC_ENDPOINT",

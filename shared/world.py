@@ -427,6 +427,44 @@ class Archive(Protocol):
         """Forgets older days; how many went."""
 
 
+class Logs(Protocol):
+    """Log Analytics. Raises TemporaryError or PermanentError and nothing else of its own."""
+
+    async def rows(self, workspace: str, query: str, span: tuple[datetime, datetime]) -> Sequence[Mapping[str, object]]:
+        """Every row of a query in KQL, by column, whose TimeGenerated lies in the span. `workspace`: its id, or the ARM id of a resource
+        that has logs. What is cut off by a limit of the service is an error, and no answer.
+        """
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A blob, and how many bytes it has."""
+
+    name: str
+    size: int
+
+
+class Blobs(Protocol):
+    """Files in storage accounts, to read. Containers go by their addresses. Raises as Logs does."""
+
+    def container(self, account: str, name: str) -> str:
+        """The address of a container."""
+
+    async def datastore(self, where: WorkspaceRef, name: str) -> str:
+        """The address of the container behind a datastore of a workspace."""
+
+    async def asset(self, where: WorkspaceRef, name: str, version: str) -> tuple[str, str]:
+        """Where a Data asset lies: a container, and a path in it. `version` may be @latest."""
+
+    async def folders(self, container: str, prefix: str) -> Sequence[str]:
+        """What is directly below a prefix that ends in a slash, with it, each with a slash at its end."""
+
+    async def names(self, container: str, prefix: str) -> Sequence[Stored]:
+        """In the order of the names; none where there is nothing, nor a container."""
+
+    async def read(self, container: str, name: str) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class World:
     clock: Clock
@@ -447,3 +485,5 @@ class World:
     """Of the rollouts that have something to do: `wire.Advance`."""
     archive: Archive
     azure: Azure
+    logs: Logs
+    blobs: Blobs

@@ -49,9 +49,11 @@ from tests.world import (
     START,
     DictShelf,
     FakeAzure,
+    FakeBlobs,
     FakeDocuments,
     FakeGitHub,
     FakeHttp,
+    FakeLogs,
     FakeMail,
     FakePlatform,
     FakeQueue,
@@ -253,6 +255,8 @@ class Fleet:
             rollouts=rollouts or FakeQueue(),
             archive=MemoryArchive(),
             azure=FakeAzure(),
+            logs=FakeLogs(),
+            blobs=FakeBlobs(),
         )
         found = dict(self.fate.live)
         if about.kind == "batch":

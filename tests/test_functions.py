@@ -73,6 +73,7 @@ def test_the_worker_library_indexes_every_function(probed):
         "on_configuration": "timerTrigger",
         "on_archive": "timerTrigger",
         "on_digest": "timerTrigger",
+        "on_quality": "timerTrigger",
         "approve": "httpTrigger",
         "acknowledge": "httpTrigger",
         "static": "httpTrigger",
@@ -145,6 +146,9 @@ def test_importing_the_app_loads_nothing_heavy():
         "pydantic",
         "starlette",
         "ruamel",
+        "numpy",
+        "scipy",
+        "sklearn",
     )
     assert "functions.events" in loaded
     assert [name for name in sorted(loaded) if name.split(".")[0] in heavy or name.startswith(heavy)] == []

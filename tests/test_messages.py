@@ -128,6 +128,20 @@ TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
         "bad",
         ("fraud", "auc", "0.71", "0.8"),
     ),
+    "model-quality-recovered": (
+        event(
+            "ModelQualityRecovered", model=MODEL, data={"metrics": {"auc": {"value": 0.912}}, "window": "2026-11-20"}
+        ),
+        Facts(),
+        "good",
+        ("fraud", "auc 0.912", "2026-11-20"),
+    ),
+    "model-quality-unknown": (
+        event("ModelQualityUnknown", model=MODEL, data={"watch": "fraud", "reason": "HTTP 403"}),
+        Facts(),
+        "warning",
+        ("fraud", "quality/fraud.yaml", "HTTP 403"),
+    ),
     "rollout-started": (
         event("RolloutStarted", model=MODEL, endpoint=ENDPOINT, data=ROLLOUT),
         Facts(),

@@ -117,7 +117,7 @@ def test_who_begins_looks_at_the_newest_window_and_who_was_away_at_all_that_were
     assert [window.id for window, _ in due(one, now, [])] == ["20261119T0000"]
     missed = due(one, now, [("20261115T0000", 0)])
     assert [window.id[6:8] for window, _ in missed] == ["16", "17", "18", "19"]
-    assert len(due(one, now, [("20250101T0000", 0)])) == 31
+    assert len(due(one, now, [("20250101T0000", 0)])) == 32
 
 
 def test_the_past_is_windows_that_are_due():
@@ -158,11 +158,11 @@ def test_a_truth_that_says_when_it_came_is_the_last_by_its_time():
     assert [pair.truth for pair in joined(one, WINDOW, predictions, truth).pairs] == ["1"]
 
 
-def test_predictions_of_a_version_that_does_not_serve_are_left_out():
+def test_predictions_of_another_version_than_most_are_left_out():
     one = watch(predictions=Predictions(NOWHERE, "id", "at", score="score", version="v"))
     rows = [{"id": n, "at": NOON, "score": 0.1, "v": v} for n, v in enumerate(["12", 13, "", 12])]
-    found = joined(one, WINDOW, rows, [], "12")
-    assert ([pair.key for pair in found.pairs], found.others) == (["0", "2", "3"], 1)
+    found = joined(one, WINDOW, rows, [])
+    assert ([pair.key for pair in found.pairs], found.version, found.others) == (["0", "2", "3"], "12", 1)
 
 
 @pytest.mark.parametrize(

@@ -545,7 +545,9 @@ def test_the_docs_name_every_key():
 def test_check_says_how_long_it_takes_and_how_often_it_errs(capsys):
     assert main(["check", str(CONFIG)]) == 0
     said = capsys.readouterr().out
-    assert " rules and 2 rollout policies, no problems" in said
+    assert re.search(r"\d+ rules, 2 rollout policies and 1 watched model, no problems", said)
+    assert "fraud: a model that gets clearly worse is told of within 3d10m" in said
+    assert "told of with at most 5 % probability in 30 days" in said
     fraud = said[said.index("fraud-online:") :]
     assert re.search(r"a promotion takes \S+ to \S+, a rollback \S+ to \S+\n", fraud)
     assert "a healthy canary is rolled back with at most 5 % probability: 2 gates, judged at 2.5 % each" in fraud

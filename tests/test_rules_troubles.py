@@ -131,7 +131,11 @@ def test_muting_holds_back_the_same_trouble_and_no_other(about, held, told):
             [rollout("RolloutCompleted", at=NOW + HOUR)],
             [rollout("RolloutCompleted", "other", NOW + HOUR), rollout("RolloutStarted", at=NOW + HOUR)],
         ),
-        (quality(), [], [completed()]),
+        (
+            quality(),
+            [event("ModelQualityRecovered", NOW + HOUR, model=Model("fraud", "8"))],
+            [completed(), event("ModelQualityRecovered", NOW + HOUR, model=Model("churn", "7"))],
+        ),
         (action(), [], [completed()]),
         (drift(experiment=None), [], [completed(experiment=None)]),
     ],

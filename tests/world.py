@@ -1,7 +1,7 @@
 """A World whose every door is kept in memory: tests say how the far sides answer, and look at what they were given."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as dataclass_replace
 from datetime import UTC, date, datetime, timedelta
@@ -26,6 +26,7 @@ from shared.world import (
     Scored,
     Shelf,
     Store,
+    Stored,
     Submitted,
     Texted,
     World,
@@ -174,6 +175,52 @@ class FakeAzure:
 
     def synapse(self, workspace: str) -> str:
         return f"https://{workspace}.{self.lakes}"
+
+
+@dataclass
+class FakeLogs:
+    """`answers`: by query, what makes its rows of the span."""
+
+    answers: dict[str, Callable[[datetime, datetime], Sequence[Mapping[str, object]]]] = field(default_factory=dict)
+    asked: list[tuple[str, datetime, datetime]] = field(default_factory=list)
+    failure: Failure | None = None
+
+    async def rows(self, workspace: str, query: str, span: tuple[datetime, datetime]) -> Sequence[Mapping[str, object]]:
+        self.asked.append((query, *span))
+        if self.failure:
+            raise self.failure
+        return self.answers[query](*span)
+
+
+@dataclass
+class FakeBlobs:
+    """Files by container and name; Data assets by `name:version`, each a container and a path."""
+
+    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    assets: dict[str, tuple[str, str]] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    def container(self, account: str, name: str) -> str:
+        return f"https://{account}.blob.test/{name}"
+
+    async def datastore(self, where: WorkspaceRef, name: str) -> str:
+        return self.container("datastores", name)
+
+    async def asset(self, where: WorkspaceRef, name: str, version: str) -> tuple[str, str]:
+        return self.assets[f"{name}:{version}"]
+
+    async def folders(self, container: str, prefix: str) -> Sequence[str]:
+        below = [name.removeprefix(prefix) for at, name in self.files if at == container and name.startswith(prefix)]
+        return sorted({f"{prefix}{name.partition('/')[0]}/" for name in below if "/" in name})
+
+    async def names(self, container: str, prefix: str) -> Sequence[Stored]:
+        if self.failure:
+            raise self.failure
+        found = [(name, raw) for (at, name), raw in self.files.items() if at == container and name.startswith(prefix)]
+        return [Stored(name, len(raw)) for name, raw in sorted(found)]
+
+    async def read(self, container: str, name: str) -> bytes:
+        return self.files[container, name]
 
 
 @dataclass
@@ -418,6 +465,8 @@ class Outside:
     rollouts: Queue = field(default_factory=FakeQueue)
     archive: MemoryArchive = field(default_factory=MemoryArchive)
     azure: FakeAzure = field(default_factory=FakeAzure)
+    logs: FakeLogs = field(default_factory=FakeLogs)
+    blobs: FakeBlobs = field(default_factory=FakeBlobs)
 
     @property
     def world(self) -> World:
@@ -439,6 +488,8 @@ class Outside:
             self.rollouts,
             self.archive,
             self.azure,
+            self.logs,
+            self.blobs,
         )
 
     def fail(self, status: int, retry_after: int | None = None) -> None:
@@ -446,6 +497,6 @@ class Outside:
         headers = {} if retry_after is None else {"retry-after": str(retry_after)}
         self.http.otherwise, self.http.echoes = Reply(status, headers, b""), True
         busy = status in {408, 429} or status >= 500
-        for door in (self.platform, self.mail, self.sms, self.serving, self.counts, self.topic):
+        for door in (self.platform, self.mail, self.sms, self.serving, self.counts, self.topic, self.logs, self.blobs):
             words = f"HTTP {status}"
             door.failure = TemporaryError(words, retry_after=retry_after) if busy else PermanentError(words)

@@ -1,6 +1,6 @@
 """`switchyard check`: every problem of a configuration folder as `file:line:column: message`, then what is no mistake and hardly
 meant, as `file:line:column: warning: message`, then one line that sums up; without problems, what to expect of each rollout
-policy.
+policy and watched model.
 """
 
 from argparse import Namespace
@@ -15,6 +15,7 @@ from shared.cli.given import FailedError
 
 if TYPE_CHECKING:
     from shared.errors import Problem
+    from shared.quality.watch import Watch
     from shared.rollout.policy import Policy
     from shared.rules.audit import Finding
     from shared.rules.load import Loaded
@@ -46,12 +47,16 @@ def _print(arguments: Namespace, loaded: "Loaded", findings: "Sequence[Finding]"
         kind = "note" if one.note else "warning"
         print(f"{folder / one.file}:{one.line}:{one.column}: {kind}: {one.message}")
     counted = _count(len(loaded.rules), "rule", "rules")
-    if loaded.policies:
-        counted += f" and {_count(len(loaded.policies), 'rollout policy', 'rollout policies')}"
+    more = [_count(len(loaded.policies), "rollout policy", "rollout policies")] if loaded.policies else []
+    more += [_count(len(loaded.quality), "watched model", "watched models")] if loaded.quality else []
+    if more:
+        counted = f"{', '.join([counted, *more[:-1]])} and {more[-1]}"
     warned = f", {_count(len(warnings), 'warning', 'warnings')}" if warnings else ""
     if not loaded.problems:
         for policy in loaded.policies.values():
             print("\n".join(_told(policy, loaded)))
+        for watch in loaded.quality.values():
+            print("\n".join(_watched(watch, loaded)))
         print(f"{folder}: {counted}, no problems{warned} (version {loaded.version})")
         return
     files = _count(len({problem.file for problem in loaded.problems}), "file", "files")
@@ -70,6 +75,7 @@ def _json(folder: Path, loaded: "Loaded", findings: "Sequence[Finding]") -> str:
         "version": loaded.version,
         "rules": len(loaded.rules),
         "policies": len(loaded.policies),
+        "quality": len(loaded.quality),
         "problems": [placed(one) for one in sorted(loaded.problems)],
         "warnings": [found(one) for one in findings if not one.note],
         "notes": [found(one) for one in findings if one.note],
@@ -96,6 +102,17 @@ def _told(policy: "Policy", loaded: "Loaded") -> Iterator[str]:
     steps = (step for rule in loaded.rules.rules for step in rule.steps if step.action == "promote")
     if not any(step.params["policy"] == policy.name for step in steps):
         yield f"  no rule promotes with {policy.name}: write '- promote: {policy.name}' under 'do' of a rule"
+
+
+def _watched(watch: "Watch", loaded: "Loaded") -> Iterator[str]:
+    from shared.rollout.hours import written
+
+    late = f"; late labels change it for {written(watch.reopen)}" if watch.reopen else ""
+    yield f"{watch.name}: a model that gets clearly worse is told of within {written(watch.noticed_within)}{late}"
+    each = f"each comparison of the whole is made at {100 * watch.level():.2g} %"
+    yield f"  one that keeps its limits is told of with at most {100 * watch.alpha:.3g} % probability in 30 days: {each}"
+    if not any("ModelQualityDegraded" in rule.events for rule in loaded.rules.rules):
+        yield "  no rule hears of it: write one with 'event: ModelQualityDegraded'"
 
 
 def _budget(policy: "Policy") -> str:

@@ -8,6 +8,7 @@ from time import time
 
 from shared.cloud.azure import AzureRest
 from shared.cloud.azureml import Workspaces
+from shared.cloud.blobs import StoredBlobs
 from shared.cloud.communication import AcsMail, AcsSms
 from shared.cloud.counts import MonitorCounts
 from shared.cloud.credentials import Tokens, credential
@@ -15,6 +16,7 @@ from shared.cloud.documents import Folder
 from shared.cloud.folder import Container
 from shared.cloud.github import GitHubTokens
 from shared.cloud.http import AioHttp
+from shared.cloud.logs import LogAnalytics
 from shared.cloud.platform import AzureML
 from shared.cloud.serving import Endpoints
 from shared.cloud.smtp import SmtpMail
@@ -37,6 +39,8 @@ class Doors:
     documents: Folder | Container
     azure: AzureRest
     workspaces: Workspaces
+    logs: LogAnalytics
+    blobs: StoredBlobs
 
     async def close(self) -> None:
         await self.documents.close()
@@ -64,6 +68,8 @@ def doors(settings: Settings, environ: Mapping[str, str], secret: Secret, config
         documents=documents,
         azure=AzureRest(settings, tokens),
         workspaces=workspaces,
+        logs=LogAnalytics(settings.logs, tokens, http),
+        blobs=StoredBlobs(workspaces, settings.blob_suffix, tokens, http),
     )
 
 

@@ -66,5 +66,7 @@ def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
         rollouts=AzureQueue(settings.storage, ROLLOUT_QUEUE, tokens),
         archive=BlobArchive(settings.storage, tokens),
         azure=out.azure,
+        logs=out.logs,
+        blobs=out.blobs,
         doors=out,
     )

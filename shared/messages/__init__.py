@@ -28,6 +28,8 @@ _DEFAULTS: Final = {
     "DriftDetected": "drift-detected",
     "BlobCreated": "blob-created",
     "ModelQualityDegraded": "model-quality-degraded",
+    "ModelQualityRecovered": "model-quality-recovered",
+    "ModelQualityUnknown": "model-quality-unknown",
     "RolloutStarted": "rollout-started",
     "RolloutAdvanced": "rollout-advanced",
     "RolloutWaiting": "rollout-waiting",

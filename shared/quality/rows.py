@@ -43,16 +43,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Joined:
-    """`unread`: what could not be read, counted by what is wrong with it; `digest`: names the labels; `others`: predictions of other
-    versions of the model.
+    """`unread`: what could not be read, counted by what is wrong with it; `digest`: names the labels. `version`: of the model that
+    most predictions are of, where they say it; those of `others` are left out.
     """
 
     pairs: Sequence[Pair]
     unread: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
+    version: str = ""
     others: int = 0
     predictions: int = 0
-    """Rows that came."""
+    """Rows of this window that came."""
 
     @property
     def labelled(self) -> list[Pair]:
@@ -119,12 +120,11 @@ def moment(value: object) -> datetime:
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def joined(watch: Watch, window: Window, predictions: Iterable[Row], truth: Iterable[Row], version: str = "") -> Joined:
-    """`version`: of the model that serves; where predictions say theirs, those of others are left out."""
+def joined(watch: Watch, window: Window, predictions: Iterable[Row], truth: Iterable[Row]) -> Joined:
     unread: Counter[str] = Counter()
     labels = _labels(watch, truth, unread)
     last: dict[str, Pair] = {}
-    count = others = 0
+    count = 0
     for row in predictions:
         count += 1
         try:
@@ -134,16 +134,15 @@ def joined(watch: Watch, window: Window, predictions: Iterable[Row], truth: Iter
             continue
         if not window.start <= pair.at < window.end:
             count -= 1
-            continue
-        if version and pair.version and pair.version != version:
-            others += 1
-            continue
-        if pair.key not in last or last[pair.key].at <= pair.at:
+        elif pair.key not in last or last[pair.key].at <= pair.at:
             last[pair.key] = pair
-    pairs = [_with(pair, labels.get(pair.key)) for pair in sorted(last.values(), key=lambda one: (one.at, one.key))]
+    versions = Counter(pair.version for pair in last.values() if pair.version)
+    version = max(sorted(versions), key=lambda name: versions[name]) if versions else ""
+    ours = [pair for pair in last.values() if pair.version in {"", version}]
+    pairs = [_with(pair, labels.get(pair.key)) for pair in sorted(ours, key=lambda one: (one.at, one.key))]
     known = sorted((pair.key, pair.truth) for pair in pairs if pair.truth is not None)
     digest = sha256(json.dumps(known).encode()).hexdigest()[:16]
-    return Joined(pairs, dict(unread.most_common(_SAMPLE)), digest, others, count)
+    return Joined(pairs, dict(unread.most_common(_SAMPLE)), digest, version, len(last) - len(ours), count)
 
 
 def _with(pair: Pair, label: tuple[str, datetime | None] | None) -> Pair:

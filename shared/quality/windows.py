@@ -74,6 +74,16 @@ def due_at(watch: Watch, window: Window) -> datetime:
     return window.end + timedelta(seconds=watch.lateness)
 
 
+def _behind(watch: Watch) -> int:
+    """How many windows back there may be something to look at."""
+    return CATCH_UP + watch.looks + int(watch.lateness // watch.window)
+
+
+def horizon(watch: Watch, now: datetime) -> Window:
+    """A window older than any that may be due."""
+    return window_of(watch, now - (_behind(watch) + 2) * watch.length)
+
+
 def due(watch: Watch, now: datetime, done: Iterable[tuple[str, int]]) -> list[Due]:
     """What is to be looked at, the oldest first. `done`: windows by id, and the looks that were taken of them. Who has never looked
     begins with the newest window; of a window, the newest look alone.
@@ -84,7 +94,7 @@ def due(watch: Watch, now: datetime, done: Iterable[tuple[str, int]]) -> list[Du
     newest = max(looked, default=None)
     found: list[Due] = []
     for n, window in enumerate(before(watch, now)):
-        if n >= CATCH_UP:
+        if n >= _behind(watch):
             break
         late = now - due_at(watch, window)
         if late < timedelta():

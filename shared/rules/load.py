@@ -54,6 +54,7 @@ TOLD: Final = (
     "RulesChanged",
     "SilenceEnding",
     "SilenceLong",
+    "ModelQualityUnknown",
 )
 """Events of ours that the implicit rule tells. That one of them reached nobody is told no further."""
 

@@ -96,7 +96,7 @@ class _Predictions(_From):
     label: Text | None = Field(default=None, description="The class; left out, `score` and `threshold` tell it.")
     value: Text | None = Field(default=None, description="The number that was predicted.")
     version: Text | None = Field(
-        default=None, description="Of the model: predictions of a version that is not in production are left out."
+        default=None, description="Of the model: of a window, the version with the most predictions is judged."
     )
 
 
@@ -311,6 +311,8 @@ class _Reader:
             self.say(
                 "limits for cohorts, and no 'cohorts' at the top: which columns?", "metrics", name, "cohorts", key=True
             )
+        if bound.drop is not None or cohorts.drop is not None:
+            self._drops(name)
         return Ask(metric, bound, cohorts, one.logged_as or "")
 
     def _bound(self, metric: Metric, one: _Limits, *path: str) -> Bound:
@@ -331,6 +333,11 @@ class _Reader:
         if file.window % _DAY and _DAY % file.window:
             said = "expected whole days, or a part of a day such as 1h, 6h or 12h"
             self.say(f"window is {written(file.window)}: {said}", "window")
+
+    def _drops(self, name: str) -> None:
+        if self.file.endpoint is None and self.file.predictions.version is None:
+            said = "'drop' is held against the training run, and nobody says of which version: expected 'endpoint', or 'version' of predictions"
+            self.say(said, "metrics", name, "drop", key=True)
 
     def _limits(self) -> list[_Limits]:
         return [limits for one in self.file.metrics.values() for limits in (one, one.cohorts)]

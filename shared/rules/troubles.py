@@ -180,11 +180,12 @@ def _rollout(event: Event, _: Facts) -> Trouble:
 
 def _quality(event: Event, _: Facts) -> Trouble:
     model = event.model.name if event.model else None
+    there = {"workspace": event.workspace, "model.name": model}
     return Trouble(
-        _block({"type": event.type, "workspace": event.workspace, "model.name": model}),
-        None,
+        _block({"type": event.type, **there}),
+        _block({"type": "ModelQualityRecovered", **there}),
         ("degraded quality of the model {model}", "モデル {model} の品質低下"),
-        _ONLY_TIME,
+        ("until its quality is measured as good again", "品質の回復が確認されるまで"),
         {"model": model or "–"},
     )
 
