@@ -83,6 +83,9 @@ class Platform(Protocol):
     async def metrics(self, where: WorkspaceRef, run: str) -> dict[str, float]:
         """The last value of each metric that the run logged."""
 
+    async def schedule(self, where: WorkspaceRef, name: str, *, enabled: bool) -> bool:
+        """Enables or disables a schedule. Returns whether it was enabled before."""
+
 
 @dataclass(frozen=True)
 class Letter:
@@ -236,8 +239,8 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Moved:
-    """What became of a change of traffic: `accepted` is seen later; `already`: it was so; `changed`: it is as below, which
-    is not as expected, and nothing was written.
+    """What became of a change of traffic: `accepted` is seen later, and was as below before; `already`: it was so; `changed`: it is as
+    below, which is not as expected, and nothing was written.
     """
 
     outcome: Literal["accepted", "already", "changed"]

@@ -43,6 +43,7 @@ ENDPOINT: Final = "azureml.endpointname"
 DURATION: Final = "simulated_seconds"
 """Tag of a job: how many simulated seconds it runs. Else two to five minutes."""
 
+_SCHEDULING: Final = 5.0
 _JOB_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}")
 _MUTABLE: Final = {"description", "tags", "displayName", "properties", "isArchived"}
 _OURS: Final = {"status", "services"}
@@ -138,6 +139,14 @@ type Assets = dict[str, dict[str, Version]]
 
 
 @dataclass(eq=False)
+class Schedule:
+    name: str
+    body: Json
+    created: datetime
+    state: str = "Creating"
+
+
+@dataclass(eq=False)
 class Workspace:
     """`path`: its ARM id, spelled as it was first asked for."""
 
@@ -148,6 +157,7 @@ class Workspace:
     data: Assets = field(default_factory=dict)
     reaches: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """By experiment, the metrics of its next runs, where a story says them."""
+    schedules: dict[str, "Schedule"] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -371,6 +381,19 @@ class AzureML:
         }
         here.models.setdefault(name, {})[version] = Version(name, version, body, self._sim.clock.now())
 
+    def plan(self, here: Workspace, name: str, job: str) -> None:
+        """A schedule that has been there for long: it starts `job`, an ARM id, every night."""
+        trigger = {"triggerType": "Recurrence", "frequency": "day", "interval": 1, "timeZone": "UTC", "startTime": None}
+        body: Json = {
+            "displayName": name,
+            "isEnabled": True,
+            "action": {"actionType": "CreateJob", "jobDefinition": {"jobType": "Pipeline", "sourceJobId": job}},
+            "trigger": trigger,
+            "tags": {},
+            "properties": {},
+        }
+        here.schedules[name] = Schedule(name, body, self._sim.clock.now(), "Succeeded")
+
     def _registered(self, here: Workspace, model: Version) -> str:
         data: Json = {
             "ModelName": model.name,
@@ -405,6 +428,9 @@ class AzureML:
             at(components + "/{name}/versions/{version}", self._put_component, "PUT"),
             at(WORKSPACE + "/data/{name}/versions/{version}", self._get_data),
             at(WORKSPACE + "/data/{name}/versions/{version}", self._put_data, "PUT"),
+            at(WORKSPACE + "/schedules", self._list_schedules),
+            at(WORKSPACE + "/schedules/{name}", self._get_schedule),
+            at(WORKSPACE + "/schedules/{name}", self._put_schedule, "PUT"),
             at(history + "/runs/{job}", self._get_run, where="history"),
             at(history + "/runs/{job}/details", self._get_details, where="history"),
             at(history + "/runs/{job}/children", self._get_children, where="history"),
@@ -610,6 +636,47 @@ class AzureML:
         item = Version(name, version, dict((await read(request)).get("properties") or {}), self._sim.clock.now())
         here.data.setdefault(name, {})[version] = item
         return JSONResponse(self._asset(here, "data", item), 201)
+
+    def _schedule(self, here: Workspace, item: Schedule) -> Json:
+        return {
+            "id": f"{here.path}/schedules/{item.name}",
+            "name": item.name,
+            "type": f"{PROVIDER}/workspaces/schedules",
+            "properties": item.body | {"provisioningState": item.state},
+            "systemData": system_data(item.created),
+        }
+
+    async def _list_schedules(self, request: Request) -> Response:
+        here, view = self.here(request), request.query_params.get("listViewType", "EnabledOnly")
+        wanted = {"EnabledOnly": {True}, "DisabledOnly": {False}}.get(view, {True, False})
+        found = [item for item in here.schedules.values() if bool(item.body.get("isEnabled")) in wanted]
+        return JSONResponse({"value": [self._schedule(here, item) for item in found]})
+
+    async def _get_schedule(self, request: Request) -> Response:
+        here, name = self.here(request), request.path_params["name"]
+        if name not in here.schedules:
+            raise Refused(404, "UserError", f"The schedule '{name}' was not found.", "NotFound")
+        return JSONResponse(self._schedule(here, here.schedules[name]))
+
+    async def _put_schedule(self, request: Request) -> Response:
+        here, name = self.here(request), request.path_params["name"]
+        body = dict((await read(request)).get("properties") or {})
+        for needed in ("action", "trigger"):
+            if not isinstance(body.get(needed), dict):
+                raise Refused(400, "ValidationError", f"The field 'properties.{needed}' is required.")
+        known = here.schedules.get(name)
+        if known and known.state != "Succeeded":
+            raise Refused(409, "Conflict", f"The schedule '{name}' is {known.state}.")
+        kept = here.schedules.setdefault(name, Schedule(name, body, self._sim.clock.now()))
+        # What it is to be is seen at once, and in force when the operation has ended.
+        kept.body = {"isEnabled": True} | {key: value for key, value in body.items() if key != "provisioningState"}
+        kept.state = "Updating" if known else "Creating"
+
+        def finish(_: datetime) -> None:
+            kept.state = "Succeeded"
+
+        headers = self._operations.start(here.subscription, _SCHEDULING, finish)
+        return JSONResponse(self._schedule(here, kept), 200 if known else 201, headers)
 
     def _history(self, here: Workspace, run: Run) -> Json:
         names = {"runId": run.name, "rootRunId": run.root.name, "parentRunId": run.parent.name if run.parent else None}

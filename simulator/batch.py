@@ -1,7 +1,7 @@
 """Batch endpoints: a default deployment that can be switched, and invocations that become jobs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -77,6 +77,9 @@ class BatchEndpoints:
             Route(jobs, door(self._sim, "arm", self._list_jobs)),
             Route(f"/batch{jobs}", door(self._sim, "scoring", self._invoke), methods=["POST"]),
         ]
+
+    def all(self) -> Sequence[Endpoint]:
+        return list(self._all.values())
 
     def serve(self, here: Workspace, name: str, models: Mapping[str, str]) -> Endpoint:
         """An endpoint as if it had been there for long: its deployments, each of a model `name:version`; the first is the default."""

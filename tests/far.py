@@ -333,6 +333,36 @@ def _batch_endpoint(box: Box, far: Far) -> None:
     box.run(go())
 
 
+def _states(box: Box, far: Far) -> None:
+    """One thing for each trial that can be made so: an endpoint, a model version, a schedule."""
+
+    async def go() -> None:
+        ml = box.azure.azureml
+        here = ml.at(far.workspace)
+        for trial in TRIALS:
+            name = f"run-{_name(far, trial)}"
+            box.azure.batch.serve(here, name, {"blue": "churn:1", "green": "churn:2"})
+            ml.know(here, "churn", name, {})
+            ml.plan(here, name, "/jobs/nightly")
+
+    box.run(go())
+
+
+def _switched(ground: Ground) -> int:
+    """Or on the way: the operation takes a while."""
+    return sum(one.default == "green" or one.state == "Updating" for one in ground.box.azure.batch.all())
+
+
+def _tagged(ground: Ground) -> int:
+    here = ground.box.azure.azureml.at(WORKSPACE.replace("/prod", "/tag-model"))
+    return sum("stage" in one.body["tags"] for one in here.models["churn"].values())
+
+
+def _disabled(ground: Ground) -> int:
+    here = ground.box.azure.azureml.at(WORKSPACE.replace("/prod", "/schedule"))
+    return sum(not one.body["isEnabled"] for one in here.schedules.values())
+
+
 _RUNS: Final = (
     ("with `correlation_parameter`", "keyed", ", correlation_parameter: correlation"),
     ("with `repeat`", "repeated", ", repeat: true"),
@@ -430,6 +460,36 @@ FAR: Final[Sequence[Far]] = (
         path="/batchEndpoints/scores/jobs",
         count=received("job", "batch"),
         prepare=_batch_endpoint,
+    ),
+    Far(
+        action="batch_default",
+        step='{batch_default: {endpoint: "{{ event.run.id }}", deployment: green}}',
+        refused='{batch_default: {endpoint: "{{ event.run.id }}", deployment: grey}}',
+        where="arm",
+        method="PUT",
+        path="/workspaces/batch-default/batchEndpoints/",
+        count=_switched,
+        prepare=_states,
+    ),
+    Far(
+        action="tag_model",
+        step='{tag_model: {tags: {stage: good}, model: churn, version: "{{ event.run.id }}"}}',
+        refused="{tag_model: {tags: {stage: good}, model: nobodys, version: 1}}",
+        where="arm",
+        method="PUT",
+        path="/workspaces/tag-model/models/",
+        count=_tagged,
+        prepare=_states,
+    ),
+    Far(
+        action="schedule",
+        step='{schedule: {name: "{{ event.run.id }}", enabled: false}}',
+        refused="{schedule: {name: nobodys, enabled: false}}",
+        where="arm",
+        method="PUT",
+        path="/workspaces/schedule/schedules/",
+        count=_disabled,
+        prepare=_states,
     ),
     Far(
         action="promote",

@@ -1,7 +1,8 @@
 """Data and platform: batch endpoints, pipelines of others, events for others, labels and schedules."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from dataclasses import replace as with_
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,12 @@ from shared.actions._job import look as look_at_job
 from shared.actions._place import Place
 from shared.actions.batch import Batch, BatchInput, BatchOutput
 from shared.actions.batch import run as invoke
+from shared.actions.batch_default import BatchDefault
+from shared.actions.batch_default import run as switch
+from shared.actions.schedule import Schedule
+from shared.actions.schedule import run as set_schedule
+from shared.actions.tag_model import TagModel
+from shared.actions.tag_model import run as tag
 from shared.cloud import Doors, doors
 from shared.cloud.failures import Doing
 from shared.errors import MissingError, PermanentError, TemporaryError
@@ -22,11 +29,11 @@ from shared.events import Event
 from shared.guards import depth
 from shared.record import Job, WorkspaceRef
 from shared.settings import Secrets, Settings
-from shared.world import World
+from shared.world import Origin, World
 from simulator.app import Box
 from simulator.state import Fault
 from tests.test_actions import EVENT, KEY, context
-from tests.world import START, Outside
+from tests.world import START, FakeServing, Outside
 
 WHERE = WorkspaceRef("6560575d-fa06-4e7d-95fb-f962e74efd7a", "rg-ml", "prod")
 PLACE = Place(subscription=WHERE.subscription, resource_group=WHERE.resource_group, workspace="prod")
@@ -43,6 +50,8 @@ def box() -> Iterator[Box]:
         async def furnish() -> None:
             here = box.azure.azureml.at(WHERE.path)
             box.azure.batch.serve(here, "churn-scores", {"blue": "churn:6", "green": "churn:7"})
+            box.azure.azureml.know(here, "fraud", "7", {"stage": "dev", "team": "fraud"})
+            box.azure.azureml.plan(here, "churn-monitor", f"{WHERE.path}/jobs/nightly")
 
         box.run(furnish())
         yield box
@@ -340,3 +349,96 @@ async def test_in_another_cloud_the_token_is_for_that_cloud(outside: Doors, worl
     asked.azure.lakes = "dev.azuresynapse.usgovcloudapi.net"
     await synapse.run(piped("synapse"), context(asked))
     assert asked.azure.scopes == ["https://dev.azuresynapse.usgovcloudapi.net/.default"]
+
+
+# What is made so
+
+
+async def test_the_default_of_a_batch_endpoint_is_switched_and_the_record_says_what_it_was(
+    box: Box, world: World
+) -> None:
+    params = BatchDefault(endpoint="churn-scores", deployment="green", workspace=PLACE)
+    blob = Event("b-1", "BlobCreated", START, "/subscriptions/s/storageAccounts/a", blob=EVENT.blob)
+    result = await switch(params, about(world, event=blob))
+    of = "batch endpoint churn-scores in workspace prod"
+    assert result.said == f"switched the default of {of} to green; before, it was blue"
+    with pytest.raises(TemporaryError, match="another operation is under way"):
+        await switch(params, about(world, event=blob, again=True))
+    box.sim.clock.advance(60)
+    again = await switch(params, about(world, event=blob, again=True))
+    assert again.said == f"the default of {of} is green, and was made so by an earlier try"
+    assert (await switch(params, about(world))).said.endswith("and was so already")
+    with pytest.raises(MissingError, match=f"{of} has no deployment grey; it has: blue, green"):
+        await switch(params.model_copy(update={"deployment": "grey"}), about(world))
+    with pytest.raises(MissingError, match="there is no batch endpoint nobody-s"):
+        await switch(params.model_copy(update={"endpoint": "nobody-s"}), about(world))
+    await switch(params.model_copy(update={"deployment": "blue"}), about(world))
+    box.sim.clock.advance(60)
+
+
+async def test_a_model_is_tagged_beside_the_tags_it_has(box: Box, world: World) -> None:
+    result = await tag(TagModel(tags={"stage": "candidate", "checked": True}), about(world))
+    assert result.said == "tagged model fraud:7 in workspace prod: stage=candidate (was dev), checked=true"
+    origin = await world.serving.origin(WHERE, "fraud", "7")
+    assert origin is not None
+    assert origin.tags == {"stage": "candidate", "checked": "true", "team": "fraud"}
+    assert (
+        "were put there by an earlier try"
+        in (await tag(TagModel(tags={"stage": "candidate"}), about(world, again=True))).said
+    )
+    other = TagModel(tags={"n": 1}, model="fraud", version="8")
+    with pytest.raises(MissingError, match="there is no model fraud:8"):
+        await tag(other, about(world))
+    with pytest.raises(PermanentError, match="names no model version: give the action its `model` and `version`"):
+        await tag(TagModel(tags={"n": 1}), about(world, event=replace(HERE, model=None)))
+    with pytest.raises(ValueError, match="go together"):
+        TagModel(tags={"n": 1}, model="fraud")
+
+
+@dataclass
+class Overwritten(FakeServing):
+    """Another writer comes a moment later."""
+
+    again: bool = True
+
+    async def tag(self, where: WorkspaceRef, model: str, version: str, tags: Mapping[str, str]) -> None:
+        before = self.origins[f"{model}:{version}"]
+        await super().tag(where, model, version, tags)
+        if self.again:
+            self.origins[f"{model}:{version}"] = before
+
+
+async def test_tags_that_another_writer_took_away_are_written_again() -> None:
+    serving = Overwritten(origins={"fraud:7": Origin(tags={"team": "fraud"})})
+    outside = Outside(serving=serving)
+    with pytest.raises(TemporaryError, match="stage cannot be seen; somebody else wrote at the same time"):
+        await tag(TagModel(tags={"stage": "candidate"}), context(outside))
+    serving.again = False
+    assert "stage=candidate" in (await tag(TagModel(tags={"stage": "candidate"}), context(outside))).said
+
+
+async def test_a_schedule_is_disabled_and_enabled_and_nothing_else_of_it_changes(
+    box: Box, outside: Doors, world: World
+) -> None:
+    def stored() -> Any:
+        return dict(box.azure.azureml.at(WHERE.path).schedules["churn-monitor"].body)
+
+    disable, enable = (Schedule(name="churn-monitor", enabled=enabled) for enabled in (False, True))
+    before = stored()
+    assert (await set_schedule(disable, about(world))).said == "disabled schedule churn-monitor in workspace prod"
+    with pytest.raises(TemporaryError, match="another operation is under way, the schedule is Updating"):
+        await set_schedule(disable, about(world, again=True))
+    box.sim.clock.advance(10)
+    assert "was disabled by an earlier try" in (await set_schedule(disable, about(world, again=True))).said
+    assert (await set_schedule(disable, about(world))).said.endswith("was disabled already")
+    assert stored() == before | {"isEnabled": False}
+    # The SDK's own view of it.
+    by_sdk = await outside.workspaces.by_sdk(
+        WHERE, Doing("looking", "a role"), lambda ml: ml.schedules.get("churn-monitor")
+    )
+    assert by_sdk.is_enabled is False
+    await set_schedule(enable, about(world))
+    box.sim.clock.advance(10)
+    assert stored() == before
+    with pytest.raises(MissingError, match="enabling schedule nobody-s: not found"):
+        await set_schedule(Schedule(name="nobody-s", enabled=True), about(world))

@@ -95,6 +95,7 @@ class FakePlatform:
     """The name of every request, those that were made before included."""
     jobs: dict[str, Job] = field(default_factory=dict)
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
+    schedules: dict[str, bool] = field(default_factory=dict)
     failure: Failure | None = None
 
     def _asked(self, where: WorkspaceRef, name: str) -> None:
@@ -122,6 +123,14 @@ class FakePlatform:
     async def metrics(self, where: WorkspaceRef, run: str) -> dict[str, float]:
         self._asked(where, run)
         return self.measured.get(run, {})
+
+    async def schedule(self, where: WorkspaceRef, name: str, *, enabled: bool) -> bool:
+        self.places.append(where)
+        if self.failure:
+            raise self.failure
+        before = self.schedules.get(name, True)
+        self.schedules[name] = enabled
+        return before
 
 
 @dataclass
@@ -275,7 +284,7 @@ class FakeServing:
         if expected is not None and (old.traffic, old.mirror) != expected:
             return Moved("changed", old.traffic, old.mirror)
         self.endpoints[endpoint.name] = replace(old, traffic=traffic, mirror=mirror)
-        return Moved("accepted", traffic, mirror)
+        return Moved("accepted", old.traffic, old.mirror)
 
     async def delete(self, endpoint: EndpointRef, name: str) -> None:
         self._asked("delete", endpoint.name, name)

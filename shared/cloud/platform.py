@@ -13,6 +13,9 @@ from shared.errors import MissingError, PermanentError, TemporaryError
 from shared.record import Job, WorkspaceRef
 from shared.world import PipelineJob, Submitted
 
+_SCHEDULES_API: Final = "2025-12-01"
+"""Stable; an older one would drop what it does not know of a schedule."""
+
 _OURS: Final = "switchyard"
 """How the names of the tags begin by which we know our own jobs."""
 
@@ -104,6 +107,21 @@ class AzureML:
         rows.sort(key=lambda row: (int(row.get("step") or 0), int(row.get("timestamp") or 0)))
         # Not a number is nothing that a rule could compare, nor JSON could keep.
         return {str(row["key"]): float(row["value"]) for row in rows if "key" in row and _finite(row.get("value"))}
+
+    async def schedule(self, where: WorkspaceRef, name: str, *, enabled: bool) -> bool:
+        # By the resource itself: the SDK makes its own object of a schedule, and writes back what it knows of it.
+        doing = Doing(f"{'enabling' if enabled else 'disabling'} schedule {name}", ROLE)
+        path = f"/schedules/{part(name)}"
+        found = await self._workspaces.arm("GET", where, path, doing, version=_SCHEDULES_API)
+        properties = dict(table(found.get("properties")))
+        state = properties.pop("provisioningState", None)
+        before = bool(properties.get("isEnabled"))
+        if state in {"Creating", "Updating"}:
+            raise TemporaryError(f"{doing.what}: another operation is under way, the schedule is {state}")
+        if before != enabled:
+            body = {"properties": properties | {"isEnabled": enabled}}
+            await self._workspaces.arm("PUT", where, path, doing, body, version=_SCHEDULES_API)
+        return before
 
     async def _earlier(self, where: WorkspaceRef, name: str, tags: Mapping[str, str]) -> Submitted | None:
         """The job of this name: ours from an earlier try, or None. PermanentError when somebody else's has it."""

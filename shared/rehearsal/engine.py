@@ -37,6 +37,9 @@ ACTED: Final = {
     "batch": "started",
     "data_factory": "started",
     "synapse": "started",
+    "batch_default": "switched",
+    "tag_model": "tagged",
+    "schedule": "scheduled",
 }
 """What is said of an action that is done."""
 
@@ -363,7 +366,20 @@ class Rehearsal:
         return known
 
 
-_TARGETS: Final = ("policy", "url", "to", "github", "source", "workflow", "event_type", "limit", "endpoint", "pipeline")
+_TARGETS: Final = (
+    "policy",
+    "url",
+    "to",
+    "github",
+    "source",
+    "workflow",
+    "event_type",
+    "limit",
+    "endpoint",
+    "pipeline",
+    "name",
+    "tags",
+)
 
 
 def target_of(intent: Intent) -> str:
