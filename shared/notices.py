@@ -41,6 +41,7 @@ _GUARDS: Final = {
     "escalation": "初回通知なし",
     "cooldown": "クールダウン",
     "concurrency": "同時実行数",
+    "worth": "再学習の効果",
 }
 _WATCH: Final = ("watch", "state")
 

@@ -270,7 +270,7 @@ class Performer:
             context = Context(
                 intent.key,
                 world,
-                guards.cause(intent, behind),
+                guards.cause(intent, behind) | ({guards.CAUSE_REASON: ruling.note} if ruling.note else {}),
                 event,
                 facts,
                 again,
@@ -290,7 +290,9 @@ class Performer:
         doubt = (twice or None) if result.maybe_twice is None else result.maybe_twice
         if result.follow is not None and action.look is not None:
             await follow.begin(intent, context, result, self.loaded.config.limits.follow)
-        await world.store.settle(intent.key, "done", Attempt(began, "done"), result, maybe_twice=doubt)
+        if ruling.note:
+            result = replace(result, said=f"{result.said}; {ruling.note}")
+        await world.store.settle(intent.key, "done", Attempt(began, "done", ruling.note), result, maybe_twice=doubt)
         return Performed("done", claim, result.said)
 
     async def _not_now(self, claim: Claim, at: datetime, ruling: Wait | Suppressed | Collected | Held) -> Performed:

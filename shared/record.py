@@ -118,13 +118,29 @@ class Throttle(Struct, frozen=True, omit_defaults=True):
     marker: bool = False
 
 
+class Worth(Struct, frozen=True, omit_defaults=True):
+    """What makes a training worth it: all of what is not 0. `drop`: by how much the metric is worse than in training, as
+    measured against the truth or estimated without it; `new_labels`: truths that came since the last training. `quality`: the
+    file below quality/ that tells. `unknown`: what happens where nobody knows.
+    """
+
+    quality: str
+    metric: str = ""
+    drop: float = 0.0
+    lower_is_better: bool = False
+    by: Literal["measured", "estimated", "either"] = "measured"
+    new_labels: int = 0
+    unknown: Literal["hold", "go"] = "hold"
+
+
 class Terms(Struct, frozen=True, omit_defaults=True):
     """On which terms an intent may run.
 
     `active`, `mute`: calendars in which it may, and may not. `after`: seconds behind the arrival of its event;
     `unless_acknowledged`: only if nobody has taken care by then; `leads`: such steps follow. `receiver`: who is told; `schedule`: on call, who gives the
     address. `pipeline`: whose guards hold. `keys`: what an absence rule knows the event by. `tell`: the receiver that hears how what is
-    started has ended; `start_within`: seconds after which it is noticed that it has not begun, 0 for the usual time.
+    started has ended; `start_within`: seconds after which it is noticed that it has not begun, 0 for the usual time. `worth`: of a
+    training, only where it is worth it.
     """
 
     throttle: Throttle | None = None
@@ -139,6 +155,7 @@ class Terms(Struct, frozen=True, omit_defaults=True):
     keys: tuple[str, ...] = ()
     tell: str = ""
     start_within: float = 0.0
+    worth: Worth | None = None
 
 
 class Intent(Struct, frozen=True, omit_defaults=True):

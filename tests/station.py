@@ -33,7 +33,9 @@ workspaces:
 
 
 class Station:
-    def __init__(self, outside: Outside, database: Database, rules: str, switchyard: str = SWITCHYARD) -> None:
+    def __init__(
+        self, outside: Outside, database: Database, rules: str, switchyard: str = SWITCHYARD, **more: str
+    ) -> None:
         self.outside = outside
         self.database = database
         self.queues = queue.Queues(database, outside.clock)
@@ -42,7 +44,7 @@ class Station:
         outside.shelf = SqliteShelf(database)
         outside.rollouts = queue.LocalQueue(self.queues, ROLLOUT_QUEUE)
         self.told: list[Told] = []
-        loaded = load_texts({"switchyard.yaml": switchyard, "rules/team.yaml": rules})
+        loaded = load_texts({"switchyard.yaml": switchyard, "rules/team.yaml": rules, **more})
         assert not loaded.problems, loaded.problems
         self.service = Service(outside.world, Settings(), loaded, listener=self.told.append)
         self.rollouts = Rollouts(self.service.conductor)

@@ -16,7 +16,7 @@ WRONG = CONFIG / "wrong"
 MAIN = (CONFIG / "switchyard.yaml").read_text()
 DOCS = (CONFIG.parent / "docs" / "rules.md").read_text()
 SHIPPED = read_folder(CONFIG)
-POLICIES = {name: text for name, text in SHIPPED.items() if name.startswith(("rollouts/", "samples/"))}
+POLICIES = {name: text for name, text in SHIPPED.items() if name.startswith(("rollouts/", "samples/", "quality/"))}
 EXPECT = re.compile(r"# expect: (\d+:\d+: .+)\n")
 
 RULE = """\

@@ -4,7 +4,7 @@ The order is that of Alertmanager: what can be told from the intent alone, then 
 last what is spent, so that nothing is counted that does not happen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,14 +14,15 @@ from shared.actions._text import name_of
 from shared.events import Event
 from shared.guards.ask import Behind, Get, Go, Guarding, Held, Ruling, Suppressed, Wait
 from shared.guards.escalation import after_the_first, first_was
-from shared.guards.loop import STARTS, cause, depth, hold
+from shared.guards.loop import CAUSE_REASON, STARTS, cause, depth, hold
 from shared.guards.retraining import Start, may_start, refund
 from shared.guards.silence import silenced
 from shared.guards.throttle import family_ended, throttled
+from shared.guards.worth import worth
 from shared.record import ACKS, Facts, Intent, Terms, WorkspaceRef
 from shared.rules.config import Config, Pipeline
 
-__all__ = ["STARTS", "Case", "cause", "depth", "ended", "refund", "rule_on"]
+__all__ = ["CAUSE_REASON", "STARTS", "Case", "cause", "depth", "ended", "refund", "rule_on"]
 
 _TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
 _FREE: Final = Terms()
@@ -63,9 +64,21 @@ def rule_on(case: Case, config: Config) -> Guarding[Ruling]:
     pipeline = config.pipelines.get(terms.pipeline)
     if pipeline is None or not isinstance(ruling, Go):
         return ruling
-    start = Start(intent.key, case.now, name_of(intent.key), _where(case.event, pipeline, config), pipeline.cost or 0.0)
+    return (yield from _starts(case, terms, pipeline, config, ruling))
+
+
+def _starts(case: Case, terms: Terms, pipeline: Pipeline, config: Config, go: Go) -> Guarding[Ruling]:
+    """Of a training: whether it is worth it, then what it costs."""
+    key = case.intent.key
+    if terms.worth is not None:
+        worthy = yield from worth(terms.worth, terms.pipeline, key, case.now)
+        if isinstance(worthy, Go):
+            go = replace(go, note=worthy.note)
+        elif not case.tried:  # what was begun is brought to its end
+            return worthy
+    start = Start(key, case.now, name_of(key), _where(case.event, pipeline, config), pipeline.cost or 0.0)
     allowed = yield from may_start(terms.pipeline, pipeline, start, config.defaults.time_zone)
-    return ruling if isinstance(allowed, Go) else allowed
+    return go if isinstance(allowed, Go) else allowed
 
 
 def _where(event: Event, pipeline: Pipeline, config: Config) -> WorkspaceRef | None:

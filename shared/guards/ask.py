@@ -66,13 +66,14 @@ type Guarding[T] = Generator[Ask, Any, T]
 class Go:
     """Now. `collected`: the records that the message is about, where it is about several. `total`: how many there were,
     more than are kept one by one. `held_back`: of the same kind, since the last one that went out. `wanted`: of a delivery,
-    how many parts there shall be, and `total` how many there are.
+    how many parts there shall be, and `total` how many there are. `note`: why, where that was a question.
     """
 
     collected: tuple[str, ...] = ()
     total: int = 0
     held_back: int = 0
     wanted: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Loops: how many of our own actions lie behind an event."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from shared.events import Event
@@ -9,6 +8,7 @@ from shared.record import Intent
 CAUSE_EVENT: Final = "switchyard_event"
 CAUSE_RULE: Final = "switchyard_rule"
 CAUSE_DEPTH: Final = "switchyard_depth"
+CAUSE_REASON: Final = "switchyard_reason"
 """Dot-free, so that Event Grid filters can address them (a key with a dot can't be)."""
 
 STARTS: Final = frozenset({"retrain", "resubmit", "dispatch", "promote", "batch", "data_factory", "synapse"})
@@ -28,7 +28,7 @@ def depth(event: Event) -> int:
     return max(int(text[:_DIGITS]) if text.isdecimal() else 0 for text in said)
 
 
-def cause(intent: Intent, behind: int) -> Mapping[str, str]:
+def cause(intent: Intent, behind: int) -> dict[str, str]:
     """The tags for whatever is started because of an event with so many of our own actions behind it."""
     return {CAUSE_EVENT: intent.event, CAUSE_RULE: intent.rule, CAUSE_DEPTH: str(behind + 1)}
 

@@ -293,7 +293,7 @@ class Rehearsal:
         else:
             if intent.action in _JOBS:
                 self._causes.setdefault(name_of(intent.key, 100), self._behind(case.event) + 1)
-            self._tell(case, ACTED.get(intent.action, "done"), together=go.total if go.collected else 0)
+            self._tell(case, ACTED.get(intent.action, "done"), note=go.note, together=go.total if go.collected else 0)
 
     def _expected(self, case: guards.Case) -> None:
         intent, event = case.intent, case.event

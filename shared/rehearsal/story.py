@@ -1,6 +1,6 @@
 """Rule tests as people write them: stories with a clock, read with every mistake and its place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any, Final
@@ -27,12 +27,13 @@ _TOP: Final = ("now", "zone", "defaults", "tests")
 _TEST: Final = ("name", "now", "given", "steps")
 _KINDS: Final = ("event", "send", "after", "at", "acknowledge", "silence")
 _EXPECTS: Final = ("expect", "expect_at_least")
-_GIVEN: Final = ("event", "send", "silence", "retrain")
+_GIVEN: Final = ("event", "send", "silence", "retrain", "quality")
 _VERBS: Final = ("notify", *(name for name, action in discover().items() if not action.internal))
 _OUTCOMES: Final = ("suppressed", "held", "collected", "waits", "undecided", "refused")
+_NUMBERS: Final = ("measured", "estimated", "reference")
 _MORE: Final = ("rule", "to", "together", "times")
 GUARDS: Final = {
-    "suppressed": ("throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency"),
+    "suppressed": ("throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency", "worth"),
     "held": ("budget", "loop", "parts"),
     "undecided": ("metrics", "job"),
 }
@@ -117,7 +118,18 @@ class Started:
     running: bool = False
 
 
-type Move = Happens | Acknowledged | Silenced | Passes | Started
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """How the model of a file of quality/ stands, by metric; `labels`: truths that have come."""
+
+    quality: str
+    measured: Mapping[str, float]
+    estimated: Mapping[str, float]
+    reference: Mapping[str, float]
+    labels: int = 0
+
+
+type Move = Happens | Acknowledged | Silenced | Passes | Started | Stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +276,10 @@ class _File:
             if kind is None:
                 continue
             ago = read_length(entry.items["ago"], "ago", self._report) if "ago" in entry.items else 0.0
-            if "ago" not in entry.items and kind != "silence":
+            if "ago" not in entry.items and kind not in {"silence", "quality"}:
                 self._report.say(entry.at, "'ago' is missing: how long before the story begins, as in 'ago: 3h'")
-            move = self._started(entry) if kind == "retrain" else self._move(kind, entry, ("ago",))
+            own: Mapping[str, Callable[[Node], Move | None]] = {"retrain": self._started, "quality": self._stands}
+            move = own[kind](entry) if kind in own else self._move(kind, entry, ("ago",))
             if move is not None:
                 found.append(Before(ago, move))
         return tuple(sorted(found, key=lambda one: -one.ago))
@@ -279,6 +292,35 @@ class _File:
             self._report.say(node.items["retrain"].at, f"unknown pipeline {name!r}{nearest(name, pipelines)}")
         running = self._report.truth(node.items.get("running"), "running", default=False)
         return Started(name, running) if name else None
+
+    def _stands(self, node: Node) -> Stands | None:
+        self._keys(node, ("quality", "ago", *_NUMBERS, "labels"))
+        name, report = str(node.items["quality"].plain()), self._report
+        watch = self._loaded.quality.get(name)
+        if watch is None:
+            report.say(node.items["quality"].at, f"unknown quality {name!r}{nearest(name, self._loaded.quality)}")
+            return None
+        known = [ask.metric for ask in watch.asks]
+        measured, estimated, reference = (self._figures(node.items.get(key), known) for key in _NUMBERS)
+        labels = node.items["labels"].value if "labels" in node.items else 0
+        if not isinstance(labels, int) or isinstance(labels, bool) or labels < 0:
+            report.say(node.items["labels"].at, f"labels: expected how many truths have come, found {labels!r}")
+            return None
+        return Stands(name, measured, estimated, reference, labels)
+
+    def _figures(self, node: Node | None, known: Sequence[str]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        if node is None or not self._report.mapping(node, "metrics, as in {auc: 0.91}"):
+            return found
+        for name, inner in node.items.items():
+            if name not in known:
+                hint = nearest(name, known) or f": {', '.join(known)}"
+                self._report.say(node.keys[name], f"unknown metric {name!r}{hint}")
+            elif isinstance(inner.value, bool) or not isinstance(inner.value, int | float):
+                self._report.say(inner.at, f"{name}: expected a number, found {inner.kind} {inner.plain()!r}")
+            else:
+                found[name] = float(inner.value)
+        return found
 
     # What happens
 

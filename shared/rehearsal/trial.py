@@ -1,10 +1,10 @@
 """Plays the stories of rule tests, and says in how far what happened is what was expected."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -12,9 +12,21 @@ import msgspec
 from shared.events import Event
 from shared.guards.retraining import LEDGERS, Ledger, Start
 from shared.guards.throttle import name_of
-from shared.record import ACKS, SILENCES, Ack, Checked, EventRecord, Facts, Resolution, Silence
+from shared.record import (
+    ACKS,
+    QUALITY,
+    SILENCES,
+    Ack,
+    Checked,
+    Estimate,
+    EventRecord,
+    Facts,
+    Resolution,
+    Silence,
+    Standing,
+)
 from shared.rehearsal.engine import INTERNAL, LENGTH, Outcome, Rehearsal, written
-from shared.rehearsal.story import Acknowledged, Expected, Happens, Move, Passes, Silenced, Started, Step, Story
+from shared.rehearsal.story import Acknowledged, Expected, Happens, Move, Passes, Silenced, Stands, Started, Step, Story
 from shared.rollout.hours import written as length
 from shared.rules.explain import Explanation, explain, in_words
 from shared.rules.load import ARRIVED, MISSING, Loaded
@@ -22,6 +34,10 @@ from shared.rules.match import shown
 from shared.rules.near import nearest_change
 from shared.rules.plan import Rule
 from shared.rules.troubles import MUTED, muted_of
+
+_LOOK: Final = timedelta(days=1)
+_SEEN: Final = 1_000
+"""Of a look at a model's quality: over which time, and over how many predictions."""
 
 type Mark = Literal["+", "-", "~"]
 
@@ -185,6 +201,9 @@ class _Play:
             case Started():
                 told = []
                 self._start(move, number, at)
+            case Stands():
+                told = []
+                self._stand(move, at)
         self._heard(told)
         return told
 
@@ -223,6 +242,17 @@ class _Play:
             self._stage.memory.ended[number] = datetime.max.replace(tzinfo=at.tzinfo)
         start = Start(number, at, number, None, pipeline.cost or 0.0, ended)
         kept[name] = msgspec.json.encode(Ledger((*before, start))).decode()
+
+    def _stand(self, move: Stands, at: datetime) -> None:
+        """On the shelf, as the looks at a model's quality leave it: what a test says is known for sure."""
+
+        def known(values: Mapping[str, float]) -> dict[str, Estimate]:
+            return {name: Estimate(value, value, value, _SEEN, at - _LOOK, at) for name, value in values.items()}
+
+        labels = {f"{at:%Y-%m-%d}": move.labels} if move.labels else {}
+        model, reference = self._loaded.quality[move.quality].model, dict(move.reference)
+        made = Standing(at, model, "", known(move.measured), known(move.estimated), reference, labels)
+        self._stage.memory.folders.setdefault(QUALITY, {})[move.quality] = msgspec.json.encode(made).decode()
 
     # What was expected
 

@@ -15,6 +15,7 @@ from shared.rules.change import Change
 from shared.rules.match import WAITING, YES, shown
 from shared.rules.near import Nearest, nearest_change
 from shared.rules.plan import DELIVERIES, NEEDS, Rule, Rules, plan
+from shared.rules.worth import in_words as asked_of
 
 type Outcome = Literal["matched", "undecided", "stopped", "missed", "other event"]
 
@@ -185,6 +186,7 @@ def _target(intent: Intent) -> str:
     """What tells one effect from another, in a few words."""
     terms = intent.terms or Terms()
     later = f", after {written(terms.after)}" if terms.after else ""
+    later += f", if it is worth it: {asked_of(terms.worth)}" if terms.worth else ""
     if terms.after and terms.unless_acknowledged:
         later = f"{later} unless somebody acknowledges it"
     if terms.schedule:

@@ -206,7 +206,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
             rejected.append(file)
         problems += report.problems
 
-    rules = _Rules(replace(known, policies=policies), candidates)
+    rules = _Rules(replace(known, policies=policies, quality=quality), candidates)
     for file in sorted(_under(_RULES, files), key=lambda file: files[file] != settled.get(file)):
         rules.file(*_read(file, files))
     problems += rules.problems

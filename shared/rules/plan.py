@@ -18,7 +18,7 @@ import re2
 from msgspec.structs import replace
 
 from shared.events import Event, Model
-from shared.record import Checked, Decision, Facts, Intent, Kind, Lookup, Terms, Throttle, Verdict, run_of
+from shared.record import Checked, Decision, Facts, Intent, Kind, Lookup, Terms, Throttle, Verdict, Worth, run_of
 from shared.rules.match import ERROR, JOB, METRICS, NO, UNKNOWN, YES, Code, Condition, Judge, Line
 from shared.rules.paths import Gap, Getter, Path
 
@@ -34,7 +34,8 @@ class Step:
 
     `tells`: a person; `receiver`: which. `after`: seconds later, unless somebody has acknowledged it by then, it tells the next: with
     `schedule`, whoever is on call then. `pipeline`: what it starts, whose guards hold. `tell`: the receiver that hears how what it
-    started has ended; `start_within`: seconds in which that should begin, 0 for the usual time.
+    started has ended; `start_within`: seconds in which that should begin, 0 for the usual time. `worth`: what makes it worth a
+    training.
     """
 
     action: str
@@ -46,6 +47,7 @@ class Step:
     pipeline: str = ""
     tell: str = ""
     start_within: float = 0.0
+    worth: Worth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,7 @@ def _standing(rule: Rule, step: Step) -> Terms:
         pipeline=step.pipeline,
         tell=step.tell,
         start_within=step.start_within,
+        worth=step.worth,
     )
 
 

@@ -20,6 +20,7 @@ from shared.rules.paths import FIXED, OPEN, Kind
 from shared.rules.policies import ELSEWHERE, PolicyFile
 from shared.rules.quality import WatchFile
 from shared.rules.steps import MODEL
+from shared.rules.worth import UNKNOWN, WAYS
 
 type Json = dict[str, object]
 
@@ -178,6 +179,7 @@ def of_test() -> Json:
         _closed(["send", "ago"], send | ago, opened),
         _closed(["retrain", "ago"], started),
         _closed(["silence"], silence | ago),
+        _closed(["quality"], _standing() | ago),
     ]
     steps = [_closed(["event"], event | expects, opened), _closed(["send"], send | expects, opened)]
     steps += [_closed([name], inner | expects) for name, inner in passes]
@@ -218,7 +220,7 @@ def _line() -> Json:
     """One of `expect`."""
     name: Json = {"type": ["string", "boolean"]}
     verbs = ("notify", *(verb for verb, action in discover().items() if not action.internal))
-    suppressed = ["throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency"]
+    suppressed = ["throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency", "worth"]
     properties: Json = {
         "rule": {"type": "string"},
         **dict.fromkeys(verbs, name),
@@ -350,9 +352,34 @@ def _retrain(definitions: Json) -> Json:
     inner = _inner(Pipeline, definitions)
     assert isinstance(inner["properties"], dict)
     options = {name: schema for name, schema in inner["properties"].items() if name not in {"source", *GUARDS}}
-    options |= _FOLLOWED
+    options |= {**_FOLLOWED, "worth": _worth()}
     pipeline: Json = {"type": "string", "description": "One of `pipelines` in switchyard.yaml."}
     return _step("retrain", pipeline, "Starts a pipeline; what stands beside it goes before its own settings.", options)
+
+
+def _worth() -> Json:
+    above: Json = {"exclusiveMinimum": 0}
+    asked = {
+        "quality": {"type": "string", "description": "A file of quality/, without .yaml."},
+        "drop": {"type": "number", **above, "description": "By how much the metric is worse than in training."},
+        "metric": {"type": "string", "description": "One that the file of quality/ measures."},
+        "by": {"enum": list(WAYS), "description": "Against the truth (measured), from the scores alone, or either."},
+        "new_labels": {"type": "integer", **above, "description": "Truths that came since the last training."},
+        "unknown": {"enum": list(UNKNOWN), "description": "What happens where nobody knows."},
+    }
+    together: Json = {"dependentRequired": {"drop": ["metric"], "metric": ["drop"]}}
+    return _closed(["quality"], asked) | together | {"description": "Only where a training is worth it."}
+
+
+def _standing() -> Json:
+    numbers: Json = {"type": "object", "minProperties": 1, "additionalProperties": {"type": "number"}}
+    return {
+        "quality": {"type": "string", "description": "How the model of this file of quality/ stands."},
+        "measured": numbers,
+        "estimated": numbers,
+        "reference": {**numbers, "description": "What the training run logged."},
+        "labels": {"type": "integer", "minimum": 0, "description": "Truths that have come."},
+    }
 
 
 def _promote() -> Json:

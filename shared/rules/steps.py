@@ -7,12 +7,15 @@ from typing import Final
 
 from shared.actions import Action, Channel, Params
 from shared.actions._place import placed
+from shared.quality.watch import Watch
+from shared.record import Worth
 from shared.rollout.policy import Policy
 from shared.rules.config import GUARDS, Channels, Config, Pipeline, Receiver, check_templates
 from shared.rules.plan import Step
 from shared.rules.report import Report, has_template
 from shared.rules.terms import read_length
 from shared.rules.tree import Node, nearest
+from shared.rules.worth import read_worth
 
 MODEL: Final = {"model": "{{ event.model.name }}", "version": "{{ event.model.version }}"}
 """What `promote` promotes where nothing else is said: the model that was registered."""
@@ -42,6 +45,7 @@ class Known:
     templates: frozenset[str]
     declared: Mapping[str, Mapping[str, str]]
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    quality: Mapping[str, Watch] = field(default_factory=dict)
 
     def kind(self, action: str) -> type[Params]:
         return type(self.actions[action].example)
@@ -72,7 +76,7 @@ def _step(node: Node, known: Known, report: Report) -> list[Step]:
         report.say(node.keys[named[1]], f"{len(named)} actions in one step, {said}: write a step ('- ') for each")
         return []
     if not named:
-        options = {"template", "language", *MODEL, *FOLLOWED, *_BESIDE_RETRAIN}
+        options = {"template", "language", "worth", *MODEL, *FOLLOWED, *_BESIDE_RETRAIN}
         wrong = next((key for key in node.items if key not in options), next(iter(node.items), ""))
         at = node.keys.get(wrong, node.at)
         report.say(at, f"unknown action {wrong!r}{nearest(wrong, verbs)}" if wrong else "an empty step: name an action")
@@ -190,7 +194,7 @@ def address_of(config: Config, schedule: str, channel: str, now: datetime) -> tu
 
 
 def _retrain(node: Node, known: Known, report: Report) -> list[Step]:
-    _options("retrain", _BESIDE_RETRAIN, node, report)
+    _options("retrain", {*_BESIDE_RETRAIN, "worth"}, node, report)
     name = report.text(node.items["retrain"], "the name of a pipeline")
     pipeline = known.config.pipelines.get(name) if name else None
     if pipeline is None:
@@ -202,9 +206,17 @@ def _retrain(node: Node, known: Known, report: Report) -> list[Step]:
         if key in _BESIDE_RETRAIN:
             below, plain = params.get(key), value.plain()
             params[key] = below | plain if isinstance(below, dict) and isinstance(plain, dict) else plain
-    if not _located(params, node, known, report):
+    asked = _worth(node.items["worth"], known, report) if "worth" in node.items else None
+    if not _located(params, node, known, report) or not _valid("retrain", params, node, known, report):
         return []
-    return [Step("retrain", params, pipeline=name or "")] if _valid("retrain", params, node, known, report) else []
+    return [Step("retrain", params, pipeline=name or "", worth=asked)]
+
+
+def _worth(node: Node, known: Known, report: Report) -> Worth | None:
+    named = node.items.get("quality")
+    name = str(named.plain()) if named is not None else ""
+    watch = known.quality.get(name)
+    return read_worth(node, report, watch, "" if watch else known.missing("quality", "quality", name))
 
 
 def _located(params: dict[str, object], node: Node, known: Known, report: Report) -> bool:
