@@ -72,13 +72,14 @@ class AzureML:
 
     async def job(self, where: WorkspaceRef, run: str) -> Job:
         doing = Doing(f"looking up run {run}", ROLE)
-        details = await self._workspaces.history(
-            where, f"history/v1.0{resource(where)}/runs/{part(run)}/details", doing
-        )
         try:
             entity = await self._workspaces.by_sdk(where, doing, lambda ml: ml.jobs.get(run))
         except MissingError:
             entity = None  # the run history knows runs that are no jobs: those of the first SDK, trials of a sweep
+        # Afterwards: a run that has just ended would have no error and no end to it.
+        details = await self._workspaces.history(
+            where, f"history/v1.0{resource(where)}/runs/{part(run)}/details", doing
+        )
         error = table(table(details.get("error")).get("error"))
         started, ended = text(details.get("startTimeUtc")), text(details.get("endTimeUtc"))
         parent = text(details.get("parentRunId"))
