@@ -1,11 +1,11 @@
 """An HTTP answer becomes one of our errors. Nothing that is said here holds a URL, a header or a secret: a webhook's URL is one."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -34,10 +34,14 @@ async def deliver(
     json: object = None,
     body: bytes | None = None,
     busy: Callable[[Reply], bool] = lambda _: False,
+    also: Collection[int] = (),
+    secrets: Collection[str] = (),
 ) -> Reply:
-    """Sends `json` or `body`, and answers with a 2xx. `what` names the far side in errors, "the webhook" for example.
+    """Sends `json` or `body`, and answers with a 2xx, or one of `also`. `what` names the far side in errors, "the webhook" for
+    example.
 
-    `busy` recognises answers of this far side that mean "later" although their status does not say so.
+    `busy` recognises answers of this far side that mean "later" although their status does not say so. `secrets`: of the body,
+    or in another form than they are sent, which a far side may echo.
     """
     sent = dict(headers or {})
     if json is not None:
@@ -49,9 +53,9 @@ async def deliver(
         raise TemporaryError(f"{what}: {error}", retry_after=error.retry_after, sent=error.sent) from None
     except PermanentError as error:
         raise PermanentError(f"{what}: {error}") from None
-    if 200 <= reply.status < 300:  # noqa: PLR2004 (HTTP)
+    if 200 <= reply.status < 300 or reply.status in also:  # noqa: PLR2004 (HTTP)
         return reply
-    said = _said(reply.body, [*_parts(url), *_values(sent)])
+    said = _said(reply.body, [*_parts(url), *_values(sent), *secrets])
     words = f"{what} answered HTTP {reply.status}{f': {said}' if said else ''}"
     if reply.status in BUSY or reply.status >= 500 or busy(reply):  # noqa: PLR2004 (HTTP)
         raise TemporaryError(words, retry_after=retry_after(reply, now), sent=reply.status in _MAYBE_DONE)
@@ -74,6 +78,14 @@ def retry_after(reply: Reply, now: datetime) -> float | None:
         reset = reply.headers.get("x-ratelimit-reset", "")
         seconds = int(reset) - now.timestamp() if re.fullmatch(r"\d{1,12}", reset) else None
     return None if seconds is None else min(max(seconds, 0.0), _LONGEST)
+
+
+def table(reply: Reply) -> dict[str, Any]:
+    """The JSON object of an answer; an empty one where it holds none."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        found = msgspec.json.decode(reply.body or b"{}")
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _said(body: bytes, hidden: list[str]) -> str:

@@ -24,12 +24,28 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from simulator import communication, control, entra, github, inbox, scoring, smtp, teams, webhooks
+from simulator import (
+    airflow,
+    communication,
+    control,
+    entra,
+    github,
+    inbox,
+    jenkins,
+    kubeflow,
+    scoring,
+    smtp,
+    teams,
+    webhooks,
+)
 from simulator.arm import Operations
 from simulator.azureml import AzureML
 from simulator.batch import BatchEndpoints
 from simulator.data_factory import DataFactory
+from simulator.devops import ROOT as DEVOPS
+from simulator.devops import DevOps
 from simulator.eventgrid import LISTENING, TOPIC_KEY, EventGrid, Manners
+from simulator.jenkins import Jenkins
 from simulator.monitor import Monitor
 from simulator.online import OnlineEndpoints
 from simulator.state import Clock, Inbox, Simulated
@@ -70,6 +86,8 @@ class Azure:
     batch: BatchEndpoints
     data_factory: DataFactory
     synapse: Synapse
+    devops: DevOps
+    jenkins: Jenkins
     monitor: Monitor
     story: Story
     environment: dict[str, str] = field(default_factory=dict)
@@ -122,14 +140,17 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         endpoints = OnlineEndpoints(sim, azureml, operations, options.seed)
         batch = BatchEndpoints(sim, azureml, operations)
         factories, lakes = DataFactory(sim), Synapse(sim)
+        devops, ci = DevOps(sim), Jenkins(sim)
         monitor = Monitor(sim, endpoints)
         story = Story(sim, eventgrid, azureml, endpoints, options.pause)
-        box = Azure(sim, authority, eventgrid, azureml, endpoints, batch, factories, lakes, monitor, story)
+        box = Azure(sim, authority, eventgrid, azureml, endpoints, batch, factories, lakes, devops, ci, monitor, story)
         azure = [*operations.routes(), *azureml.routes(), *endpoints.routes(), *scoring.routes(sim, endpoints)]
         azure += [*batch.routes(), *monitor.routes(), *eventgrid.routes(), *entra.routes(sim)]
         azure += [*factories.paths(), *lakes.paths()]
         for part in (teams, communication, github, webhooks):
             azure += part.routes(sim)
+        for other in (devops, ci, airflow.Airflow(sim), kubeflow.Kubeflow(sim)):
+            azure += other.routes()
         mail = smtp.start(sim)
         await eventgrid.start()
         try:
@@ -287,6 +308,14 @@ def _environment(box: Azure, mail: int) -> dict[str, str]:
         "SMTP_URL": f"smtp://localhost:{mail}",
         "GITHUB_API_URL": base,
         "GITHUB_TOKEN": "github_pat_simulated",
+        "AZURE_DEVOPS_URL": f"{base}{DEVOPS}",
+        "JENKINS_URL": f"{base}{jenkins.ROOT}",
+        "JENKINS_USER": jenkins.USER,
+        "JENKINS_TOKEN": jenkins.TOKEN,
+        "AIRFLOW_URL": f"{base}{airflow.ROOT}",
+        "AIRFLOW_TOKEN": airflow.TOKEN,
+        "KUBEFLOW_URL": f"{base}{kubeflow.ROOT}",
+        "KUBEFLOW_TOKEN": kubeflow.TOKEN,
         "EVENTGRID_TOPIC_ENDPOINT": f"{base}/topics/switchyard/api/events",
         "EVENTGRID_TOPIC_KEY": TOPIC_KEY,
         "SWITCHYARD_TOPIC_ENDPOINT": f"{base}/topics/{LISTENING}/api/events",

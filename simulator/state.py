@@ -12,7 +12,20 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Literal
 
-type Channel = Literal["teams", "email", "sms", "github", "webhook", "job", "pipeline", "topic"]
+type Channel = Literal[
+    "teams",
+    "email",
+    "sms",
+    "github",
+    "webhook",
+    "job",
+    "pipeline",
+    "devops",
+    "jenkins",
+    "airflow",
+    "kubeflow",
+    "topic",
+]
 
 
 class Clock:

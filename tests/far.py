@@ -5,6 +5,7 @@ simulated Azure: trial after trial, and in each trial all actions at once. `pyth
 """
 
 import asyncio
+import json
 import os
 import re
 import sqlite3
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal, get_args
+
+from ruamel.yaml import YAML
 
 from local.host import Host
 from shared import wire
@@ -411,6 +414,18 @@ def _stick(host: Host) -> None:
     host.service.world = replace(host.service.world, rollouts=_Stuck(host.service.world.rollouts))
 
 
+def _jenkins(job: str, more: str) -> str:
+    return f'{{jenkins: {{url: "${{JENKINS_URL}}", job: {job}, user: "${{JENKINS_USER}}", token: "${{JENKINS_TOKEN}}", {more}}}}}'
+
+
+def _worked(name: str) -> str:
+    """The step that the document shows under this heading."""
+    text = DOC.read_text(encoding="utf-8")
+    found = re.search(rf"^### {name}\n.*?```yaml\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    assert found, f"{DOC} shows no step for {name}"
+    return json.dumps({"webhook": YAML(typ="safe", pure=True).load(found[1])})
+
+
 FAR: Final[Sequence[Far]] = (
     *_pipelines(),
     Far(
@@ -492,6 +507,43 @@ FAR: Final[Sequence[Far]] = (
         prepare=_states,
     ),
     Far(
+        action="azure_pipelines",
+        variant="with `correlation_parameter`",
+        step='{azure_pipelines: {project: far/pipelines, pipeline: 12, parameters: {model: "{{ event.run.id }}"}, '
+        'variables: {password: "${FAR_TOKEN}"}, correlation_parameter: correlation}}',
+        refused="{azure_pipelines: {project: far/missing, pipeline: 12}}",
+        where="devops",
+        path="/far/pipelines/",
+        count=received("devops", "far/pipelines"),
+    ),
+    Far(
+        action="azure_pipelines",
+        variant="without it",
+        step="{azure_pipelines: {project: far/plain, pipeline: 12}}",
+        refused="{azure_pipelines: {project: far/plain, pipeline: 1000}}",
+        where="devops",
+        path="/far/plain/",
+        count=received("devops", "far/plain"),
+    ),
+    Far(
+        action="jenkins",
+        variant="with `correlation_parameter`",
+        step=_jenkins("far/train", "correlation_parameter: SWITCHYARD_KEY"),
+        refused=_jenkins("far/missing", "correlation_parameter: SWITCHYARD_KEY"),
+        where="jenkins",
+        path="/job/far/job/train/",
+        count=received("jenkins", "far/train"),
+    ),
+    Far(
+        action="jenkins",
+        variant="without it",
+        step=_jenkins("far/plain", 'parameters: {RUN: "{{ event.run.id }}"}'),
+        refused=_jenkins("far/missing", 'parameters: {RUN: "{{ event.run.id }}"}'),
+        where="jenkins",
+        path="/job/far/job/plain/",
+        count=received("jenkins", "far/plain"),
+    ),
+    Far(
         action="promote",
         step="{promote: far}",
         refused="{promote: far}",
@@ -512,6 +564,22 @@ FAR: Final[Sequence[Far]] = (
             "FAR_HOOK": f"{box.https}/hooks/far",
             "FAR_NOWHERE": f"{box.https}/nowhere/marker-of-the-path",
         },
+    ),
+    Far(
+        action="webhook",
+        variant="to Airflow",
+        step=_worked("Airflow"),
+        refused=_worked("Airflow").replace("/dags/score_churn/", "/dags/missing/"),
+        where="airflow",
+        count=received("airflow", "score_churn"),
+    ),
+    Far(
+        action="webhook",
+        variant="to Kubeflow",
+        step=_worked("Kubeflow"),
+        refused=_worked("Kubeflow").replace("7b1c5f0e-churn", "missing"),
+        where="kubeflow",
+        count=received("kubeflow", "7b1c5f0e-churn"),
     ),
     Far(
         action="dispatch",

@@ -102,11 +102,13 @@ def test_nobody_can_write_what_rules_of_another_kind_are_made_of():
 
 def test_every_file_of_the_folder_is_an_action():
     assert [name for name, _ in ACTIONS] == [
+        "azure_pipelines",
         "batch",
         "batch_default",
         "data_factory",
         "dispatch",
         "email",
+        "jenkins",
         "promote",
         "resubmit",
         "retrain",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.actions import discover
 from shared.rules.load import ORPHANS, TELL, UNTOLD, Loaded, load_texts
 from shared.rules.tree import read
 from shared.settings import read_folder
@@ -415,7 +416,7 @@ def test_the_examples_in_the_docs_are_valid():
 @pytest.mark.parametrize("line", re.findall(r"^\| `([\w.]+: [^`]+)` \|", FIRST.split("## Operators")[1], re.MULTILINE))
 def test_each_operator_and_step_in_the_docs_is_valid(line):
     line = line.replace("{…}", "{}").replace("[…]", "[]")
-    step = line.split(":")[0] in {"notify", "retrain", "promote", "dispatch", "webhook", "resubmit"}
+    step = line.split(":")[0] in {"notify", *discover()}
     match, do = ("{workspace: prod}", f"{{{line}}}") if step else (f"{{{line}}}", "{notify: fraud-team}")
     rules = f"rules: [{{name: a, event: ModelRegistered, match: {match}, do: [{do}]}}]\n"
     assert load_texts({"switchyard.yaml": MAIN, **POLICIES, "rules/a.yaml": rules}).problems == ()

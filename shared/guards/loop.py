@@ -11,7 +11,9 @@ CAUSE_DEPTH: Final = "switchyard_depth"
 CAUSE_REASON: Final = "switchyard_reason"
 """Dot-free, so that Event Grid filters can address them (a key with a dot can't be)."""
 
-STARTS: Final = frozenset({"retrain", "resubmit", "dispatch", "promote", "batch", "data_factory", "synapse"})
+STARTS: Final = frozenset(
+    {"retrain", "resubmit", "dispatch", "azure_pipelines", "jenkins", "promote", "batch", "data_factory", "synapse"}
+)
 """Actions that make new events: only these can feed a loop."""
 
 DEPTH: Final = 3

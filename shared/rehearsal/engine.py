@@ -33,6 +33,8 @@ ACTED: Final = {
     "resubmit": "started",
     "promote": "promoted",
     "dispatch": "dispatched",
+    "azure_pipelines": "started",
+    "jenkins": "queued",
     "webhook": "called",
     "batch": "started",
     "data_factory": "started",
@@ -368,6 +370,7 @@ class Rehearsal:
 
 _TARGETS: Final = (
     "policy",
+    "job",
     "url",
     "to",
     "github",

@@ -17,7 +17,18 @@ from shared.rules.load import Loaded
 type Kind = Literal["added", "removed", "changed", "held"]
 """`changed`: done in both, otherwise; `held`: done in neither, and on record otherwise."""
 
-STARTS: Final = ("promote", "retrain", "resubmit", "dispatch", "batch", "data_factory", "synapse", "webhook")
+STARTS: Final = (
+    "promote",
+    "retrain",
+    "resubmit",
+    "dispatch",
+    "azure_pipelines",
+    "jenkins",
+    "batch",
+    "data_factory",
+    "synapse",
+    "webhook",
+)
 _LATE: Final = timedelta(minutes=1)
 _TIMES: Final = 3
 _MORE: Final = 5

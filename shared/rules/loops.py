@@ -189,7 +189,7 @@ _LEADS: Final = {
     "promote": _promote,
     "expect": _expect,
 }
-_OUTSIDE: Final = frozenset({"dispatch", "webhook", "data_factory", "synapse"})
+_OUTSIDE: Final = frozenset({"dispatch", "azure_pipelines", "jenkins", "webhook", "data_factory", "synapse"})
 """Whoever is called may do anything."""
 
 
