@@ -41,6 +41,8 @@ from simulator import (
 from simulator.arm import Operations
 from simulator.azureml import AzureML
 from simulator.batch import BatchEndpoints
+from simulator.blobs import PREFIX as BLOBS
+from simulator.blobs import BlobStorage
 from simulator.data_factory import DataFactory
 from simulator.devops import ROOT as DEVOPS
 from simulator.devops import DevOps
@@ -48,8 +50,9 @@ from simulator.eventgrid import LISTENING, TOPIC_KEY, EventGrid, Manners
 from simulator.jenkins import Jenkins
 from simulator.monitor import Monitor
 from simulator.online import OnlineEndpoints
+from simulator.outcomes import Outcomes
 from simulator.state import Clock, Inbox, Simulated
-from simulator.story import Story
+from simulator.story import ENDPOINT, Story
 from simulator.synapse import PREFIX as SYNAPSE
 from simulator.synapse import Synapse
 
@@ -90,6 +93,7 @@ class Azure:
     jenkins: Jenkins
     monitor: Monitor
     story: Story
+    blobs: BlobStorage
     environment: dict[str, str] = field(default_factory=dict)
     """The settings that a client needs, by their names in the environment."""
 
@@ -141,11 +145,15 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         batch = BatchEndpoints(sim, azureml, operations)
         factories, lakes = DataFactory(sim), Synapse(sim)
         devops, ci = DevOps(sim), Jenkins(sim)
-        monitor = Monitor(sim, endpoints)
+        outcomes = Outcomes(options.seed)
+        monitor = Monitor(sim, endpoints, outcomes)
         story = Story(sim, eventgrid, azureml, endpoints, options.pause)
-        box = Azure(sim, authority, eventgrid, azureml, endpoints, batch, factories, lakes, devops, ci, monitor, story)
+        blobs = BlobStorage(sim, azureml, outcomes, story.workspace, ENDPOINT)
+        box = Azure(
+            sim, authority, eventgrid, azureml, endpoints, batch, factories, lakes, devops, ci, monitor, story, blobs
+        )
         azure = [*operations.routes(), *azureml.routes(), *endpoints.routes(), *scoring.routes(sim, endpoints)]
-        azure += [*batch.routes(), *monitor.routes(), *eventgrid.routes(), *entra.routes(sim)]
+        azure += [*batch.routes(), *monitor.routes(), *blobs.routes(), *eventgrid.routes(), *entra.routes(sim)]
         azure += [*factories.paths(), *lakes.paths()]
         for part in (teams, communication, github, webhooks):
             azure += part.routes(sim)
@@ -323,6 +331,7 @@ def _environment(box: Azure, mail: int) -> dict[str, str]:
         "SYNAPSE_DEV_SUFFIX": f"{base}{SYNAPSE}",
         "AZURE_LOGS_URL": f"{base}/v1",
         "AZURE_MONITOR_URL": base,
+        "AZURE_BLOB_SUFFIX": f"{base}{BLOBS}",
         "REQUESTS_CA_BUNDLE": ca,
         "SSL_CERT_FILE": ca,
     } | {f"TEAMS_{name.upper()}_URL": _teams_webhook(base, name) for name in TEAMS}

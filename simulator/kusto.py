@@ -1,4 +1,6 @@
-"""As much of the Kusto query language as counts requests by minute and deployment; anything else is an error, as theirs."""
+"""As much of the Kusto query language as counts requests by minute and deployment, and tells rows of custom logs; anything else is an
+error, as theirs.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +18,9 @@ _TOKEN: Final = re.compile(
     r"|(?P<name>[A-Za-z_]\w*)|\['(?P<quoted>[^']+)'\]|(?P<sign>==|!=|<>|<=|>=|=~|[|(),=<>*+\-/]))"
 )
 _MINUTE: Final = {"1m", "60s"}
+CUSTOM: Final = "_CL"
+"""How the names of custom logs end."""
+
 _COMPARISONS: Final[Mapping[str, Callable[[Value, Value], bool]]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
@@ -66,6 +71,8 @@ class Query:
     aggregates: list[Aggregate] = field(default_factory=list)
     by: list[tuple[str, str]] = field(default_factory=list)
     """Names and kinds (`minute` or `string`) of what it summarizes by."""
+    shown: list[tuple[str, str]] = field(default_factory=list)
+    """Names and kinds of the columns of one that does not summarize."""
     since: float | None = None
     until: float | None = None
     shape: str = ""
@@ -82,6 +89,11 @@ class Query:
             for n, aggregate in enumerate(self.aggregates):
                 sums[n] += times if aggregate.of is None else times * _number(aggregate.of(row))
         return [[*key, *sums] for key, sums in groups.items()]
+
+    def pick(self, rows: Iterable[Row]) -> list[list[Value]]:
+        """The rows of a query that does not summarize."""
+        found = (self._through(dict(given)) for given in rows)
+        return [[row[name] for name, _ in self.shown] for row in found if row is not None]
 
     def _through(self, row: dict[str, Value]) -> dict[str, Value] | None:
         for name, of in self.steps:
@@ -152,13 +164,21 @@ class _Parser:
         self._known = set(self._tables[table])
         query = Query(table)
         while self._skip("|"):
-            operator = self._take("where", "extend", "summarize").text
-            if query.aggregates:
+            operator = self._take("where", "extend", "summarize", "project").text
+            if query.aggregates or query.shown:
                 _fail(self._text, operator, self._tokens[self._at - 1].start)
-            {"where": self._where, "extend": self._extend, "summarize": self._summarize}[operator](query)
+            {
+                "where": self._where,
+                "extend": self._extend,
+                "summarize": self._summarize,
+                "project": self._project,
+            }[operator](query)
         self._take(kind="end")
-        if not query.aggregates:
-            raise Misunderstood("SEM0001", "The simulation answers queries that summarize, and no others.")
+        if not query.aggregates and not table.endswith(CUSTOM):
+            said = "The simulation answers queries of this table that summarize, and no others."
+            raise Misunderstood("SEM0001", said)
+        if not query.aggregates and not query.shown:
+            query.shown = list(self._tables[table].items())
         times = [token.text for token in self._tokens if token.kind == "time"]
         if len(times) == self._bounds:
             query.shape = " ".join(token.text for token in self._tokens if token.kind != "time")
@@ -189,6 +209,19 @@ class _Parser:
             self._take("=")
             query.steps.append((name, self._either()))
             self._known.add(name)
+            if not self._skip(","):
+                return
+
+    def _project(self, query: Query) -> None:
+        """Columns, and new ones: `name = expression`."""
+        while True:
+            new = self._tokens[self._at + 1].text == "="
+            name = self._take(kind="name").text if new else self._column()
+            kind = self._tables[query.table].get(name, "dynamic")
+            if new:
+                self._take("=")
+                query.steps.append((name, self._either()))
+            query.shown.append((name, kind))
             if not self._skip(","):
                 return
 
@@ -338,5 +371,7 @@ def _minute(value: Value) -> float:
 
 def columns(query: Query) -> Sequence[tuple[str, str]]:
     """Names and types of what it answers."""
+    if query.shown:
+        return query.shown
     keys = [(name, "datetime" if kind == "minute" else kind) for name, kind in query.by]
     return [*keys, *((aggregate.name, "long") for aggregate in query.aggregates)]

@@ -76,6 +76,17 @@ class Sight(msgspec.Struct, forbid_unknown_fields=True):
     stale: Amount | None = None
 
 
+class Truth(msgspec.Struct, forbid_unknown_fields=True):
+    """Of the fraud model, from now on: `drift`, the share of the truth that has nothing to do with its scores any more, in one `segment`
+    or in all; `late`, how many seconds later than usual the truth is known (of the past too); `stops`: no truth comes.
+    """
+
+    drift: Share | None = None
+    segment: str | None = None
+    late: Amount | None = None
+    stops: bool | None = None
+
+
 async def read[T](request: Request, kind: type[T]) -> T:
     return msgspec.json.decode(await request.body(), type=kind)
 
@@ -97,6 +108,7 @@ class Levers:
             "load": self._load,
             "traffic": self._shift,
             "sight": self._see,
+            "truth": self._turn,
         }
 
     def _here(self, where: Where) -> Workspace:
@@ -180,3 +192,14 @@ class Levers:
         self.monitor.blind = self.monitor.blind if wish.logs is None else wish.logs
         self.online.stale = self.online.stale if wish.stale is None else wish.stale
         return JSONResponse({"logs": self.monitor.blind, "stale": self.online.stale})
+
+    async def _turn(self, request: Request) -> Response:
+        wish, outcomes, now = await read(request, Truth), self.monitor.outcomes, self.sim.clock.now().timestamp()
+        if wish.drift is not None:
+            outcomes.drift, outcomes.drifts = wish.drift, now if wish.drift else float("inf")
+        outcomes.segment = outcomes.segment if wish.segment is None else wish.segment
+        outcomes.late = outcomes.late if wish.late is None else wish.late
+        if wish.stops is not None:
+            outcomes.stops = now if wish.stops else float("inf")
+        outcomes.change()
+        return JSONResponse({"drift": outcomes.drift, "segment": outcomes.segment, "late": outcomes.late})

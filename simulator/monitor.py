@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from simulator import kusto
+from simulator import kusto, outcomes
 from simulator.arm import PROVIDER, WORKSPACE, Json, Refused, door, guid, read
 from simulator.online import Endpoint, OnlineEndpoints
 from simulator.state import Simulated
@@ -29,7 +29,8 @@ _COLUMNS: Final = {
         "ResponseCode": "string",
         "ModelStatusCode": "string",
         "TotalDurationMs": "int",
-    }
+    },
+    **outcomes.COLUMNS,
 }
 _KEPT: Final = 20_000
 _MOST_MINUTES: Final = 60 * 24 * 7
@@ -68,6 +69,7 @@ class Monitor:
 
     sim: Simulated
     endpoints: OnlineEndpoints
+    outcomes: outcomes.Outcomes
     blind: Blindness = ""
 
     def __post_init__(self) -> None:
@@ -102,6 +104,11 @@ class Monitor:
         return JSONResponse({"tables": [{"name": "PrimaryResult", "columns": columns, "rows": rows}]})
 
     def _answers(self, query: kusto.Query, resource: str | None) -> list[list[kusto.Value]]:
+        if query.table in outcomes.COLUMNS:
+            now = self.sim.clock.now().timestamp()
+            until = now if query.until is None else min(now, query.until)
+            rows = self.outcomes.rows(query.table, until - 86_400 if query.since is None else query.since, until)
+            return query.run((row, 1) for row in rows) if query.aggregates else query.pick(rows)
         found = []
         for endpoint in self._scope(resource):
             for minute in self._minutes(endpoint, query):
