@@ -7,14 +7,16 @@ from hashlib import sha256
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from shared import breach
+from shared.breach import Crossed
 from shared.errors import PermanentError
 
 AZURE_ML: Final = "Microsoft.MachineLearningServices."
-BREACH: Final = "azureml_modelmonitor_threshold_breached"
+BREACH: Final = breach.TAG
 """The tag that a v2 model monitor puts on its run when a threshold is breached."""
 
-_BREACH_TAIL: Final = re.compile(r"\s+has failed due to\b.*", re.IGNORECASE | re.DOTALL)
 _ARM: Final = re.compile(
     r"/subscriptions/(?P<subscription>[^/]+)(?:/resourceGroups/(?P<group>[^/]+))?"
     r"(?:/providers/[^/]+/(?P<kind>[^/]+)/(?P<name>[^/]+))?",
@@ -49,7 +51,9 @@ _PARENT_KEYS: Final = ("azureml.parentrunid", "parentrunid", "parent_run_id", "a
 
 
 class Run(Struct, frozen=True, omit_defaults=True):
-    """A run. `is_child` is None where the payload does not tell: nobody knows yet, which is not "no"."""
+    """A run. `is_child` is None where the payload does not tell: nobody knows yet, which is not "no". So is `breached`: whether it
+    is a model monitor's, and ended as it did because a threshold was breached.
+    """
 
     id: str
     type: str | None = None
@@ -57,6 +61,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     experiment: str | None = None
     is_child: bool | None = None
     parent: str | None = None
+    breached: bool | None = None
 
 
 class Model(Struct, frozen=True, omit_defaults=True):
@@ -73,7 +78,9 @@ class Endpoint(Struct, frozen=True, omit_defaults=True):
 
 
 class Drift(Struct, frozen=True, omit_defaults=True):
-    """Drift as a v1 dataset monitor or a v2 model monitor says it. What the source does not say is None or empty."""
+    """Drift as a v1 dataset monitor or a v2 model monitor says it. What the source does not say is None or empty. `crossed`:
+    the features with their values; `coefficient`: of a v2 monitor, the largest of them.
+    """
 
     monitor: str | None = None
     signal: str | None = None
@@ -83,6 +90,7 @@ class Drift(Struct, frozen=True, omit_defaults=True):
     target: str | None = None
     start: str | None = None
     end: str | None = None
+    crossed: tuple[Crossed, ...] = ()
 
 
 class Blob(Struct, frozen=True, omit_defaults=True):
@@ -272,9 +280,12 @@ def _run_event(event: Event, payload: _Payload) -> Event:
             is_child=is_child,
             parent=parent,
         )
-    breach = next((text for key, text in tags.items() if key.casefold() == BREACH), None)
-    if not completed and breach:
-        drift = _breach(str(breach), tags | properties)
+        run = replace(run, breached=_breached(run, tags, properties))
+    told = next((text for key, text in tags.items() if key.casefold() == BREACH), None)
+    if not completed and told:
+        drift = breach_of(str(told), tags | properties)
+        if drift.monitor is None and run is not None:  # a signal that is not named after its monitor, as Azure asks to
+            drift = replace(drift, monitor=run.experiment)
         return _with(event, type="DriftDetected", run=run, tags=tags, properties=properties, drift=drift)
     name = "RunCompleted" if completed else "RunStatusChanged"
     return _with(event, type=name, run=run, tags=tags, properties=properties)
@@ -304,14 +315,30 @@ def _family(
     return (False, None) if kind in _PARENT_TYPES or template == "automl" else (None, None)
 
 
-def _breach(text: str, said: Mapping[str, object]) -> Drift:
-    """A v2 monitor says only a sentence, beginning `<monitor>_<signal>`; its schedule's name, where stamped, splits it."""
-    name = _BREACH_TAIL.sub("", text).strip()
-    known = {key.casefold(): str(value) for key, value in said.items()}
-    monitor = known.get("azureml_modelmonitor_name") or known.get("azureml.modelmonitorname")
-    if monitor and name.startswith(f"{monitor}_"):
-        return Drift(monitor=monitor, signal=name.removeprefix(f"{monitor}_"))
-    return Drift(monitor=name or None)
+_OVER: Final = frozenset({None, "Completed", "Failed", "Canceled", "Finalizing", "NotResponding", "Unknown"})
+_MONITOR_TYPES: Final = frozenset({"azureml.pipelinerun", "pipeline", "azureml.steprun"})
+
+
+def _breached(run: Run, tags: Mapping[str, object], properties: Mapping[str, object]) -> bool | None:
+    """A monitor is a pipeline. The tag is on the step that compared; the runs above it have it only where Azure sends mail, and
+    what is below them has to be looked at.
+    """
+    named = {key.casefold() for key in tags}
+    if BREACH in named or any(key.startswith(breach.ROOT_TAG) for key in named):
+        return True
+    source = next((str(value) for key, value in properties.items() if key.casefold() == "azureml.runsource"), run.type)
+    other = source is not None and source.casefold() not in _MONITOR_TYPES
+    return False if other or run.status not in _OVER or breach.ERROR_TAG in named else None
+
+
+def breach_of(text: str, said: Mapping[str, object]) -> Drift:
+    """What a v2 monitor says by its sentence, and what the tags and properties beside that say."""
+    monitor, signal = breach.names(text, said)
+    crossed = breach.crossed(text)
+    features = tuple(dict.fromkeys(one.feature for one in crossed if one.feature))
+    return Drift(
+        monitor=monitor, signal=signal, coefficient=breach.coefficient(crossed), features=features, crossed=crossed
+    )
 
 
 def _model_registered(event: Event, payload: _Payload) -> Event:
@@ -353,7 +380,7 @@ def _drift_v1(event: Event, payload: _Payload) -> Event:
         start=payload.text("starttime"),
         end=payload.text("endtime"),
     )
-    return _with(event, type="DriftDetected", drift=drift, run=Run(run_id) if run_id else None)
+    return _with(event, type="DriftDetected", drift=drift, run=Run(run_id, breached=True) if run_id else None)
 
 
 def _blob_created(event: Event, payload: _Payload) -> Event:

@@ -69,17 +69,17 @@ async def look_up(world: World, event: Event, facts: Facts, wanted: Sequence[Loo
     missing = [name for name in wanted if name not in facts.unknown and getattr(facts, name) is None]
     if not missing:
         return facts
-    known = {"metrics": facts.metrics, "job": facts.job}
     unknown = dict(facts.unknown)
     if not (event.workspace and event.resource_group and event.subscription):
         reason = "the event's source names no workspace"
-        return Facts(facts.metrics, facts.job, unknown | dict.fromkeys(missing, reason))
+        return replace(facts, unknown=unknown | dict.fromkeys(missing, reason))
     where = WorkspaceRef(event.subscription, event.resource_group, event.workspace)
     try:
         run = await _run(world, where, event)
     except PermanentError as error:
-        return Facts(facts.metrics, facts.job, unknown | dict.fromkeys(missing, str(error)))
-    ask = {"metrics": world.platform.metrics, "job": world.platform.job}
+        return replace(facts, unknown=unknown | dict.fromkeys(missing, str(error)))
+    ask = {"metrics": world.platform.metrics, "job": world.platform.job, "drift": world.platform.drift}
+    known: dict[str, object] = {}
     answers = await asyncio.gather(*(ask[name](where, run) for name in missing), return_exceptions=True)
     for name, answer in zip(missing, answers, strict=True):
         if isinstance(answer, PermanentError):
@@ -87,8 +87,8 @@ async def look_up(world: World, event: Event, facts: Facts, wanted: Sequence[Loo
         elif isinstance(answer, BaseException):
             raise answer
         else:
-            known[name] = answer  # type: ignore[assignment]  # each lookup's answer is its fact
-    return Facts(known["metrics"], known["job"], unknown)  # type: ignore[arg-type]
+            known[name] = answer
+    return replace(facts, unknown=unknown, **known)
 
 
 async def _run(world: World, where: WorkspaceRef, event: Event) -> str:
@@ -414,12 +414,14 @@ class Performer:
         self, record: EventRecord, event: Event, facts: Facts, wanted: Sequence[Lookup], attempt: int
     ) -> Facts:
         """Lookups for a message: worth a little patience, not worth losing the message."""
+        if event.type != "DriftDetected" or event.run is None or (event.drift and event.drift.crossed):
+            wanted = [name for name in wanted if name != "drift"]
         try:
             found = await look_up(self.world, event, facts, wanted)
         except TemporaryError as error:
             if attempt < _PATIENCE:
                 raise
-            return Facts(facts.metrics, facts.job, facts.unknown | dict.fromkeys(wanted, str(error)))
+            return replace(facts, unknown=facts.unknown | dict.fromkeys(wanted, str(error)))
         if found is not facts:
             await self.world.store.learn(record.id, found)
         return found

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Final, Literal
 
 from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
 
-from shared.events import Event, Run
+from shared.events import Drift, Event, Run
 
 type EventStatus = Literal["deciding", "decided", "refused", "failed"]
 """`deciding` waits for a lookup; `failed` could not be decided and waits for a
@@ -64,9 +65,12 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     metrics: dict[str, float] | None = None
     job: Job | None = None
     unknown: dict[str, str] = field(default_factory=dict)
+    drift: Drift | None = None
+    """Of a monitor's run: what it found, and nothing at all where no threshold was breached."""
 
 
-type Lookup = Literal["metrics", "job"]
+type Lookup = Literal["metrics", "job", "drift"]
+LOOKUPS: Final[tuple[Lookup, ...]] = ("metrics", "job", "drift")
 
 
 def combined(old: Facts | None, new: Facts) -> Facts:
@@ -75,9 +79,10 @@ def combined(old: Facts | None, new: Facts) -> Facts:
         return new
     metrics = old.metrics if new.metrics is None else new.metrics
     job = old.job if new.job is None else new.job
-    known = {name for name, fact in (("metrics", metrics), ("job", job)) if fact is not None}
+    drift = old.drift if new.drift is None else new.drift
+    known = {name for name, fact in (("metrics", metrics), ("job", job), ("drift", drift)) if fact is not None}
     unknown = {name: reason for name, reason in (old.unknown | new.unknown).items() if name not in known}
-    return Facts(metrics, job, unknown)
+    return Facts(metrics, job, unknown, drift)
 
 
 class Checked(Struct, frozen=True, omit_defaults=True):
@@ -402,11 +407,24 @@ def held_by(silence: str) -> str:
 
 
 def run_of(event: Event, facts: Facts) -> Run | None:
-    """The event's run, with what a lookup added about its family."""
+    """The event's run, with what lookups added about its family, and whether a breach is why it ended so."""
     run, job = event.run, facts.job
+    if run is not None and run.breached is None and facts.drift is not None:
+        run = replace(run, breached=facts.drift != Drift())
     if run is None or job is None or run.is_child is not None:
         return run
-    return Run(run.id, run.type, run.status, run.experiment, job.is_child, job.parent)
+    return replace(run, is_child=job.is_child, parent=job.parent)
+
+
+def drift_of(event: Event, facts: Facts) -> Drift | None:
+    """What is known of the drift that an event tells of: the event's own word, and where it says nothing, the lookup's."""
+    said, found = event.drift, facts.drift
+    if said is None or found is None:
+        return said
+    values = {name: getattr(said, name) or getattr(found, name) for name in Drift.__struct_fields__}
+    if said.coefficient is not None:
+        values["coefficient"] = said.coefficient
+    return Drift(**values)
 
 
 def view(event: Event, facts: Facts) -> dict[str, object]:
@@ -418,6 +436,9 @@ def view(event: Event, facts: Facts) -> dict[str, object]:
     run = run_of(event, facts)
     if run is not None:
         seen["run"] = to_builtins(run)
+    drift = drift_of(event, facts)
+    if drift is not None:
+        seen["drift"] = to_builtins(drift)
     if facts.metrics is not None:
         seen["metrics"] = dict(facts.metrics)
     if facts.job is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final, Literal, Protocol
 
+from shared.events import Drift
 from shared.record import (
     Attempt,
     Decision,
@@ -85,6 +86,11 @@ class Platform(Protocol):
 
     async def schedule(self, where: WorkspaceRef, name: str, *, enabled: bool) -> bool:
         """Enables or disables a schedule. Returns whether it was enabled before."""
+
+    async def drift(self, where: WorkspaceRef, run: str) -> Drift:
+        """What the run of a model monitor found, or one of its steps: features beyond their thresholds. Nothing at all where
+        no threshold was breached, where it failed for another reason too, and of a run that is no monitor's.
+        """
 
 
 @dataclass(frozen=True)

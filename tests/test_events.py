@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.breach import Crossed
 from shared.errors import PermanentError
-from shared.events import AZURE_ML, BREACH, Blob, Endpoint, Model, parse
+from shared.events import AZURE_ML, BREACH, Blob, Endpoint, Model, breach_of, parse
 from shared.record import Facts, Job, run_of, view
 
 FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
@@ -131,7 +132,79 @@ def test_both_kinds_of_drift_are_one_event():
     assert v1.drift
     assert v2.drift
     assert (v1.drift.monitor, v1.drift.coefficient) == ("m", 0.8)
-    assert v2.drift.monitor == "m_data_drift"
+    assert (v2.drift.monitor, v2.drift.signal) == ("m", "data_drift")
+    assert v2.run
+    assert v2.run.breached
+
+
+ROWS = (
+    '[\'{"group":"amount","metric_value":0.37,"metric_name":"NormalizedWassersteinDistance","threshold_value":0.1}\', '
+    '\'{"group":"it\\\'s","metric_value":0.2,"metric_name":"JensenShannonDistance","threshold_value":0.1}\', '
+    '\'{"group":"age","metric_value":0.05,"metric_name":"NormalizedWassersteinDistance","threshold_value":0.1}\', '
+    '\'{"group":"city","metric_value":0.01,"metric_name":"PearsonsChiSquaredTest","threshold_value":0.05}\']'
+)
+SAID = (
+    "The signal 'fraud-monitor_data_drift' has failed due to one or more features violating metric thresholds.\n"
+    f"The feature names and their corresponding computed metric values violating the threshold are \n{ROWS}\n"
+)
+
+
+def breached(text, **tags):
+    drift = parse(envelope("RunStatusChanged", {"runId": "r", "runTags": {BREACH: text, **tags}})).drift
+    assert drift
+    return drift
+
+
+def test_a_breach_names_its_features_with_value_and_threshold_and_leaves_out_what_kept_its_own():
+    drift = breached(SAID)
+    assert (drift.monitor, drift.signal, drift.coefficient) == ("fraud-monitor", "data_drift", 0.37)
+    assert drift.features == ("amount", "it's", "city")  # of a p-value little is the breach
+    assert drift.crossed[0] == Crossed("amount", "NormalizedWassersteinDistance", 0.37, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "monitor", "signal", "features"),
+    [
+        (SAID[:-80], "fraud-monitor", "data_drift", ("amount", "it's")),  # cut
+        ("fraud_m_data-drift has failed due to x", "fraud_m", "data-drift", ()),
+        ("The signal 'prediction_drift' has failed due to x", None, "prediction_drift", ()),
+        ("The signal 'own' has failed due to x", "own", "own", ()),
+        (
+            "m_data_quality has failed due to: {'feature_name': 'a', 'value': '0.5', 'threshold': 0.1}",
+            "m",
+            "data_quality",
+            ("a",),
+        ),
+        ("has failed due to {{}} {'group': {1}} {\"group\": NaN}", None, None, ()),
+        ("", None, None, ()),
+    ],
+)
+def test_other_wordings_are_read_as_far_as_they_go(text, monitor, signal, features):
+    drift = breach_of(text, {})
+    assert (drift.monitor, drift.signal, drift.features) == (monitor, signal, features)
+
+
+@given(st.text() | st.text("{}[]'\",:\\ abc0.", max_size=200))
+def test_no_wording_of_a_breach_raises(text):
+    drift = breach_of(f"x has failed due to {text}", {})
+    assert all(one.feature or one.metric for one in drift.crossed)
+
+
+@pytest.mark.parametrize(
+    ("data", "known"),
+    [
+        ({"runStatus": "Failed", "runType": "azureml.PipelineRun"}, None),  # what is below it has to be looked at
+        ({"runStatus": "Failed", "runTags": {"azureml.modelmonitor.threshold.breached.data_drift": "…"}}, True),
+        ({"runStatus": "Failed", "runTags": {"azureml.modelmonitor.error": "no data in the window"}}, False),
+        ({"runStatus": "Failed", "runType": "azureml.HyperDriveRun"}, False),
+        ({"runStatus": "Failed", "runProperties": {"azureml.runsource": "experiments"}}, False),
+        ({"runStatus": "Running", "runType": "azureml.PipelineRun"}, False),
+    ],
+)
+def test_whether_a_run_ended_by_a_breach_is_known_where_the_payload_tells(data, known):
+    run = parse(envelope("RunStatusChanged", {"runId": "r", **data})).run
+    assert run
+    assert run.breached is known
 
 
 def test_the_signal_is_told_from_the_monitor_where_its_name_is_stamped():

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from shared import messages
 from shared.actions import Language, Link, Note, Severity, teams
+from shared.breach import Crossed
 from shared.errors import PermanentError
-from shared.events import TYPES, Blob, Drift, Endpoint, Event, Model, Run, blob_of
+from shared.events import BREACH, TYPES, Blob, Drift, Endpoint, Event, Model, Run, blob_of
 from shared.messages import (
     Template,
     builtin,
@@ -380,6 +381,40 @@ def test_a_delivery_says_how_many_parts_came_and_how_many_there_shall_be(languag
     assert (note.title, note.severity) == (title, "warning")
     assert "12" in note.short
     assert "nov/a.csv" in note.text
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "amount 0.37 (threshold 0.1, NormalizedWassersteinDistance); country 0.21 (threshold 0.1)"),
+        ("ja", "amount 0.37 (しきい値 0.1、NormalizedWassersteinDistance)、country 0.21 (しきい値 0.1)"),
+    ],
+)
+def test_drift_is_told_by_its_features_with_value_and_threshold(language, said):
+    crossed = (Crossed("amount", "NormalizedWassersteinDistance", 0.37, 0.1), Crossed("country", None, 0.21, 0.1))
+    tags = {BREACH: "The signal 'fraud-monitor_data_drift' has failed due to one or more features violating"}
+    found = event(
+        "DriftDetected",
+        tags=tags,
+        run=Run("r"),
+        drift=Drift("fraud-monitor", "data_drift", 0.37, ("amount", "country"), crossed=crossed),
+    )
+    note = render(builtin("drift-detected"), found, Facts(), language=language, now=NOW)
+    facts = {fact.name: fact.value for fact in note.facts}
+    assert facts["Features" if language == "en" else "特徴量"] == said
+    assert "data_drift" in facts.values()
+    assert "2" in note.text
+    assert not [value for value in facts.values() if "has failed due to" in value]  # the sentence says no more
+
+
+def test_what_the_lookup_found_is_told_where_the_event_says_nothing():
+    drift = Drift(coefficient=0.5, features=("amount",), crossed=(Crossed("amount", "psi", 0.5, 0.2),))
+    silent = event("DriftDetected", run=Run("r"), drift=Drift("m", "data_drift"))
+    note = render(builtin("drift-detected"), silent, Facts(drift=drift), language="en", now=NOW)
+    assert "amount 0.5 (threshold 0.2, psi)" in {fact.value for fact in note.facts}
+    assert "drift" in needs(builtin("drift-detected"))
+    unknown = render(builtin("drift-detected"), silent, Facts(unknown={"drift": "HTTP 403"}), language="ja", now=NOW)
+    assert any("取得できませんでした" in fact.value for fact in unknown.facts)
 
 
 def test_without_metrics_nothing_is_called_the_best():

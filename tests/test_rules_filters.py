@@ -159,8 +159,11 @@ def test_drift_comes_with_the_tag_of_a_monitor_or_from_a_dataset_monitor():
         "RunStatusChanged": [(f"data.runTags.{BREACH}", "StringContains", {"fraud"})],
         "DatasetDriftDetected": [],
     }
-    # A model monitor never says how strong a drift is, so a rule about that asks dataset monitors alone.
-    assert list(clauses(rule("DriftDetected", {"drift.coefficient": "> 0.3"}))) == ["DatasetDriftDetected"]
+    # How strong a drift is a model monitor says in a sentence, or its run when it is asked.
+    assert clauses(rule("DriftDetected", {"drift.coefficient": "> 0.3"})) == {
+        "RunStatusChanged": [(f"data.runTags.{BREACH}", "IsNotNull", set())],
+        "DatasetDriftDetected": [],
+    }
 
 
 def test_a_field_that_is_the_same_in_all_events_of_a_type_is_judged_at_once():

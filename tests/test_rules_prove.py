@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.events import Endpoint, Event, Model, Run, parse
+from shared.breach import Crossed
+from shared.events import Drift, Endpoint, Event, Model, Run, parse
 from shared.record import Facts, Job
 from shared.rules.load import load_texts
 from shared.rules.match import YES, Condition
@@ -51,8 +52,8 @@ def conditions(match: str, event: str = "RunCompleted") -> tuple[Condition, ...]
         ("BlobCreated", "{workspace: prod}"),
         ("BlobCreated", "{blob.size: '< 0'}"),
         ("BlobCreated", "{blob.size: '> 3', not: {blob.size: '>= 4'}}"),
-        ("DriftDetected", "{tags.team: fraud, drift.coefficient: '> 0.3'}"),
-        ("DriftDetected", "{drift.features: amount}"),
+        ("DriftDetected", "{run.breached: false}"),
+        ("ModelRegistered", "{run.breached: false}"),
         ("RolloutWaiting", "{run.id: present}"),
         ("com.contoso.Thing", "{run.id: present}"),
     ],
@@ -232,12 +233,19 @@ def admits(domain: Domain, value: object) -> bool:
 
 
 @settings(max_examples=150, deadline=None)
-@given(arrivals(), st.booleans(), st.booleans(), st.sampled_from([None, True, False]))
-def test_whatever_comes_through_the_door_has_one_of_the_shapes_of_its_type(event, metrics, job, is_child):
-    unknown = {name: "no answer" for name, known in (("metrics", metrics), ("job", job)) if not known}
+@given(
+    arrivals(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, True, False]),
+    st.sampled_from([None, Drift(), Drift(signal="s"), Drift(crossed=(Crossed("f"),), features=("f",), start="t")]),
+)
+def test_whatever_comes_through_the_door_has_one_of_the_shapes_of_its_type(event, metrics, job, is_child, drift):
+    asked = (("metrics", metrics), ("job", job), ("drift", drift is not None))
+    unknown = {name: "no answer" for name, known in asked if not known}
     looked_up = Job(status="Completed", duration=3.0, is_child=is_child, parent="p" if is_child else None)
     facts = Facts(
-        {"auc": 0.9} if metrics and event.run else {} if metrics else None, looked_up if job else None, unknown
+        {"auc": 0.9} if metrics and event.run else {} if metrics else None, looked_up if job else None, unknown, drift
     )
     if event.run is None and (event.model is None or event.type != "ModelRegistered"):
         facts = Facts(metrics={})  # there is nobody to ask about

@@ -10,6 +10,7 @@ from typing import Literal, cast
 from msgspec.structs import replace
 
 from shared.errors import PermanentError, TemporaryError
+from shared.events import Drift
 from shared.record import Job, WorkspaceRef
 from shared.rollout.policy import Gate, Load, Recipe
 from shared.rollout.record import DeploymentState, EndpointState, Pair, Weights
@@ -96,6 +97,7 @@ class FakePlatform:
     jobs: dict[str, Job] = field(default_factory=dict)
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
     schedules: dict[str, bool] = field(default_factory=dict)
+    drifts: dict[str, Drift] = field(default_factory=dict)
     failure: Failure | None = None
 
     def _asked(self, where: WorkspaceRef, name: str) -> None:
@@ -131,6 +133,10 @@ class FakePlatform:
         before = self.schedules.get(name, True)
         self.schedules[name] = enabled
         return before
+
+    async def drift(self, where: WorkspaceRef, run: str) -> Drift:
+        self._asked(where, run)
+        return self.drifts.get(run, Drift())
 
 
 @dataclass

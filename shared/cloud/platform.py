@@ -7,9 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from shared.cloud import monitors
 from shared.cloud.azureml import ROLE, Json, Workspaces, part, resource, submitted, table, text
 from shared.cloud.failures import Doing, one_line
 from shared.errors import MissingError, PermanentError, TemporaryError
+from shared.events import Drift
 from shared.record import Job, WorkspaceRef
 from shared.world import PipelineJob, Submitted
 
@@ -123,6 +125,19 @@ class AzureML:
             body = {"properties": properties | {"isEnabled": enabled}}
             await self._workspaces.arm("PUT", where, path, doing, body, version=_SCHEDULES_API)
         return before
+
+    async def drift(self, where: WorkspaceRef, run: str) -> Drift:
+        doing = Doing(f"looking up what monitor run {run} found", ROLE)
+
+        async def ask(name: str, what: str) -> Json:
+            return await self._workspaces.history(
+                where, f"history/v1.0{resource(where)}/runs/{part(name)}/{what}", doing
+            )
+
+        async def metrics(name: str) -> dict[str, float]:
+            return await self.metrics(where, name)
+
+        return await monitors.found(run, ask, metrics)
 
     async def _earlier(self, where: WorkspaceRef, name: str, tags: Mapping[str, str]) -> Submitted | None:
         """The job of this name: ours from an earlier try, or None. PermanentError when somebody else's has it."""

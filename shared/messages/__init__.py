@@ -60,6 +60,7 @@ _LINKS: Final[dict[str, dict[Language, str]]] = {
 _UNKNOWN: Final[dict[Lookup, dict[Language, tuple[str, str]]]] = {
     "metrics": {"en": ("Metrics", "could not be read"), "ja": ("メトリック", "取得できませんでした")},
     "job": {"en": ("Job details", "could not be read"), "ja": ("ジョブの詳細", "取得できませんでした")},
+    "drift": {"en": ("Features", "could not be read"), "ja": ("特徴量", "取得できませんでした")},
 }
 _HELD_BACK: Final[dict[Language, tuple[str, str]]] = {
     "en": ("Held back", "{n} more of this kind since the last message"),
@@ -68,6 +69,7 @@ _HELD_BACK: Final[dict[Language, tuple[str, str]]] = {
 _METRICS: Final = 12
 _FACTS: Final = 30
 _SECRET: Final = re.compile(r"\$\{(?=[A-Z][A-Z0-9_]*\})")
+_CROSSED: Final = re.compile(r"\bevent\.drift\.crossed\b")
 _LOOKUP: Final = re.compile(r"""\bevent\s*(?:\.\s*|\[\s*['"])(metrics|job)\b""")
 
 
@@ -207,6 +209,7 @@ def needs(template: Template) -> frozenset[Lookup]:
     for source in template.sources():
         if _is_template(source):
             found.update("job" if name == "job" else "metrics" for name in _LOOKUP.findall(source))
+            found.update({"drift"} if _CROSSED.search(source) else ())
     return frozenset(found)
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.events import AZURE_ML, OWN, Blob, Drift, Endpoint, Event, Model, Run, blob_of
-from shared.record import Facts, Job, WorkspaceRef
+from shared.record import LOOKUPS, Facts, Job, WorkspaceRef
 from shared.rules import paths
 from shared.rules.config import Config
 from shared.rules.report import Report
@@ -69,8 +69,8 @@ def _unknown(node: Node, report: Report) -> dict[str, str]:
     entries = node.list if isinstance(node.value, list) else [node]
     found = {}
     for entry in entries:
-        if entry.value not in {"metrics", "job"}:
-            report.say(entry.at, f"unknown: expected metrics or job, found {entry.value!r}")
+        if entry.value not in LOOKUPS:
+            report.say(entry.at, f"unknown: expected metrics, job or drift, found {entry.value!r}")
         else:
             found[str(entry.value)] = "nobody could say"
     return found
@@ -114,7 +114,7 @@ def event_of(kind: str, fields: Fields, number: str, at: datetime, config: Confi
         time=at,
         source=str(values.get("source") or (where.path if where else "/test")),
         subject=str(values.get("subject", "")),
-        raw_type=_RAW.get(kind, kind if "." in kind else f"{OWN}{kind}"),
+        raw_type=_raw(kind, monitor="run" in parts or "drift" in fields.unknown),
         workspace=where.workspace if where else None,
         resource_group=where.resource_group if where else None,
         subscription=where.subscription if where else None,
@@ -124,6 +124,13 @@ def event_of(kind: str, fields: Fields, number: str, at: datetime, config: Confi
         name, _, version = built["endpoint"].models[0].rpartition(":")
         built["model"] = Model(name, version)
     return _opened(replace(event, **built), values), _facts(fields, values)
+
+
+def _raw(kind: str, *, monitor: bool) -> str:
+    """`monitor`: drift that a run tells of is a v2 monitor's."""
+    if kind == "DriftDetected" and monitor:
+        return f"{AZURE_ML}RunStatusChanged"
+    return _RAW.get(kind, kind if "." in kind else f"{OWN}{kind}")
 
 
 def overlaid(event: Event, facts: Facts, fields: Fields) -> tuple[Event, Facts]:
@@ -138,7 +145,8 @@ def overlaid(event: Event, facts: Facts, fields: Fields) -> tuple[Event, Facts]:
             known = {} if before is None else {name: getattr(before, name) for name in before.__struct_fields__}
             changed = replace(changed, **{part: msgspec.convert(_required(part, known | said), kind)})
     given = _facts(fields, values)
-    return _opened(changed, values), Facts(given.metrics or facts.metrics, given.job or facts.job, given.unknown)
+    drift = None if "drift" in given.unknown else facts.drift or given.drift
+    return _opened(changed, values), Facts(given.metrics or facts.metrics, given.job or facts.job, given.unknown, drift)
 
 
 def _below(head: str, values: Mapping[str, Plain]) -> dict[str, Plain]:
@@ -160,7 +168,8 @@ def _opened(event: Event, values: Mapping[str, Plain]) -> Event:
 
 def _part(part: str, said: dict[str, Any], kind: str, number: str) -> Any:
     if part == "run":
-        said = {"id": f"run-{number}"} | ({"status": "Completed"} if kind == "RunCompleted" else {}) | said
+        made = {"id": f"run-{number}"} | ({"status": "Completed"} if kind == "RunCompleted" else {})
+        said = made | ({"breached": True} if kind == "DriftDetected" else {}) | said
     return msgspec.convert(_required(part, said), _PARTS[part])
 
 
@@ -196,4 +205,6 @@ def _place(values: Mapping[str, Plain], config: Config) -> WorkspaceRef | None:
 def _facts(fields: Fields, values: Mapping[str, Plain]) -> Facts:
     metrics: dict[str, Any] = _below("metrics", values)
     job = _below("job", values)
-    return Facts(metrics or None, msgspec.convert(job, Job) if job else None, dict(fields.unknown))
+    # Most runs are no monitor's: nobody has to say so each time.
+    drift = None if "drift" in fields.unknown else Drift()
+    return Facts(metrics or None, msgspec.convert(job, Job) if job else None, dict(fields.unknown), drift)

@@ -12,7 +12,7 @@ from shared.actions import discover
 from shared.calendars import instant
 from shared.errors import PermanentError, Problem
 from shared.events import Event, parse
-from shared.record import Facts
+from shared.record import LOOKUPS, Facts
 from shared.rehearsal.given import Fields, event_of, overlaid, read_fields
 from shared.rollout.hours import seconds
 from shared.rules.load import Loaded, read_events
@@ -35,7 +35,7 @@ _MORE: Final = ("rule", "to", "together", "times")
 GUARDS: Final = {
     "suppressed": ("throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency", "worth"),
     "held": ("budget", "loop", "parts"),
-    "undecided": ("metrics", "job"),
+    "undecided": LOOKUPS,
 }
 """What may stand behind an outcome."""
 

@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 import re2
 
 from shared.events import Event
-from shared.record import Checked, Facts, Lookup
+from shared.record import Checked, Facts
 from shared.rules import paths
 from shared.rules.expression import ExpressionError, Part, parse
-from shared.rules.match import ERROR, JOB, METRICS, NO, UNKNOWN, WAITING, YES, Code, When
+from shared.rules.match import ERROR, NO, UNKNOWN, WAITING, WAITS, YES, Code, When
 from shared.rules.paths import Gap, Getter
 from shared.rules.report import Report
 from shared.rules.tree import Node, Place, nearest
@@ -626,10 +626,9 @@ def _executing(program: Any, patterns: Mapping[str, Any]) -> Callable[[Mapping[s
 
 
 def _unanswered(gaps: Sequence[tuple[Gap, bool]]) -> _Answer:
-    codes: Mapping[Lookup, Code] = {"metrics": METRICS, "job": JOB}
     waits = 0
     for gap, _ in gaps:
-        waits |= 0 if gap.asked else codes[gap.lookup]
+        waits |= 0 if gap.asked else WAITS[gap.lookup]
     if waits & WAITING:
         names = " and ".join(sorted({gap.lookup for gap, _ in gaps if not gap.asked}))
         return _Answer(waits, f"waits for the lookup of the run's {names}")

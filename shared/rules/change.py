@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from shared.events import Blob, Drift, Endpoint, Event, Model, Run
 from shared.record import Facts, Job
-from shared.rules.paths import dig
+from shared.rules.paths import OF_MONITORS, dig
 
 type Kind = Literal["value", "missing", "above", "below", "like", "any", "text"]
 """To this value; to nothing; to a number just beyond `limit`; to this or another one that fits `asks`; to any. For `text`,
@@ -81,6 +81,8 @@ def put(name: str, value: object, event: Event, facts: Facts) -> tuple[Event, Fa
             return replace(event, **{head: _with(getattr(event, head), rest, value)}), facts
         case "data":
             return replace(event, data=_payload(event.data, rest, value)), facts
+        case _ if name in OF_MONITORS and value is None:
+            return replace(event, **{head: _part(event, head, rest, value)}), _untold(facts, name, rest)
         case _ if head in _PARTS:
             return replace(event, **{head: _part(event, head, rest, value)}), facts
         case _:
@@ -95,6 +97,12 @@ def _with(table: Mapping[str, object], name: str, value: object) -> dict[str, ob
 
 def _told(facts: Facts, job: Job) -> Facts:
     return replace(facts, job=job, unknown=_with(facts.unknown, "job", None))
+
+
+def _untold(facts: Facts, name: str, field: str) -> Facts:
+    """As a lookup that was made and found none of it."""
+    drift = replace(facts.drift or Drift(), **{field: () if name in _LISTS else None})
+    return replace(facts, drift=drift, unknown=_with(facts.unknown, "drift", None))
 
 
 def _part(event: Event, head: str, field: str, value: object) -> Struct | None:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import re2
 
 from shared.events import Event
-from shared.record import Checked, Facts
+from shared.record import Checked, Facts, Lookup
 from shared.rules.paths import Gap, Path
 
 type Code = int
@@ -23,11 +23,15 @@ YES: Final[Code] = 1
 UNKNOWN: Final[Code] = 2
 METRICS: Final[Code] = 4
 JOB: Final[Code] = 8
-WAITING: Final[Code] = METRICS | JOB
+DRIFT: Final[Code] = 32
+WAITING: Final[Code] = METRICS | JOB | DRIFT
 """Bits: what a judgement waits for. UNKNOWN stands alone; where something is waited for it is left out."""
 
 ERROR: Final[Code] = 16
 """Of a `when` alone: it went wrong, which is no match, and goes on record."""
+
+WAITS: Final[Mapping[Lookup, Code]] = {"metrics": METRICS, "job": JOB, "drift": DRIFT}
+"""By lookup."""
 
 type Judge = Callable[[Event, Facts], Code]
 type Holds = Callable[[object], bool]
@@ -424,13 +428,13 @@ def _line_judge(path: Path, test: Test) -> Judge:
         return lambda event, facts: holds(get(event, facts))
     if path.lookup is None:
         return lambda event, facts: _any_holds(holds, get(event, facts))
-    waits = METRICS if path.lookup == "metrics" else JOB
+    waits = WAITS[path.lookup]
 
     def judge(event: Event, facts: Facts) -> Code:
         value = get(event, facts)
         if isinstance(value, Gap):
             return UNKNOWN if value.asked else waits
-        return holds(value)
+        return _any_holds(holds, value)
 
     return judge
 

@@ -24,7 +24,7 @@ class Gap:
     reason: str = ""
 
 
-_ASK: Final[Mapping[Lookup, Gap]] = {"metrics": Gap("metrics"), "job": Gap("job")}
+_ASK: Final[Mapping[Lookup, Gap]] = {"metrics": Gap("metrics"), "job": Gap("job"), "drift": Gap("drift")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,15 @@ class Path:
 _PLAIN: Final = ("id", "type", "subject", "source", "workspace", "resource_group", "subscription")
 _PARTS: Final = {"run": Run, "model": Model, "endpoint": Endpoint, "drift": Drift, "blob": Blob}
 _NUMBERS: Final = {"drift.coefficient", "blob.size", "job.duration"}
-_TRUTHS: Final = {"run.is_child"}
+_TRUTHS: Final = {"run.is_child", "run.breached"}
 _LISTS: Final = {"endpoint.models", "drift.features"}
 _FAMILY: Final = {"run.is_child", "run.parent"}
+OF_MONITORS: Final = frozenset(
+    f"drift.{name}" for name in ("coefficient", "features", "baseline", "target", "start", "end")
+)
+"""What a v2 monitor may not say in its event, and its run may tell."""
+
+_UNTOLD: Final = "the monitor's run does not say which features crossed their thresholds"
 _JOB: Final = tuple(name for name in Job.__struct_fields__ if name not in {"is_child", "parent"})
 
 OPEN: Final = {
@@ -110,6 +116,40 @@ def _family(field: str) -> Getter:
     return get
 
 
+def _breached(event: Event, facts: Facts) -> object:
+    """As `record.run_of` has it."""
+    run = event.run
+    if run is None or run.breached is not None:
+        return None if run is None else run.breached
+    return unknown("drift", event, facts) if facts.drift is None else facts.drift != _NO_DRIFT
+
+
+_NO_DRIFT: Final = Drift()
+
+
+def _drift(field: str) -> Getter:
+    """As `record.drift_of` has it; only a v2 monitor's run can be asked."""
+
+    def get(event: Event, facts: Facts) -> object:
+        drift, found = event.drift, facts.drift
+        if drift is None:
+            return None
+        said = getattr(drift, field)
+        monitor = event.raw_type.casefold().endswith(".runstatuschanged")
+        if not monitor or (said is not None and said != ()):
+            return said
+        if found is None:
+            return said if drift.crossed and field not in _WINDOW else unknown("drift", event, facts)
+        told = getattr(found, field)
+        untold = field not in _WINDOW and found != _NO_DRIFT and not (found.crossed or drift.crossed)
+        return Gap("drift", asked=True, reason=_UNTOLD) if untold else told
+
+    return get
+
+
+_WINDOW: Final = frozenset({"baseline", "target", "start", "end"})
+
+
 def _metric(name: str) -> Getter:
     def get(event: Event, facts: Facts) -> object:
         return unknown("metrics", event, facts) if facts.metrics is None else facts.metrics.get(name)
@@ -148,8 +188,14 @@ def _fixed() -> dict[str, Path]:
         for field in kind.__struct_fields__:
             name = f"{part}.{field}"
             words = STATUSES if field == "status" else ()
+            if name == "drift.crossed":
+                continue  # for messages: its parts are lists of their own
             if name in _FAMILY:
                 found[name] = Path(name, _family(field), _kind(name), "job")
+            elif name == "run.breached":
+                found[name] = Path(name, _breached, "truth", "drift")
+            elif name in OF_MONITORS:
+                found[name] = Path(name, _drift(field), _kind(name), "drift")
             else:
                 exact = name not in _LISTS and name not in _NUMBERS
                 found[name] = Path(name, _inner(part, field), _kind(name), exact=exact, words=words)

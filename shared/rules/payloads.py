@@ -62,7 +62,6 @@ _RUN: Final = {
 }
 _RUN_KEYS: Final = ("experimentId", "experimentName", "runId", "runType")
 _CHANGED: Final = {**_RUN, "run.status": Place(STATUS, "status")}
-_NOT_SAID: Final = ("coefficient", "features", "baseline", "target", "start", "end")
 
 
 def _run(kind: str, raw: str, fields: Mapping[str, Place], *keys: str, **always: str) -> Payload:
@@ -88,7 +87,7 @@ PAYLOADS: Final = (
         "workspace",
         frozenset({"run", "drift"}),
         {**_CHANGED, "drift.monitor": Place(_BREACH, "inside"), "drift.signal": Place(_BREACH, "inside")},
-        frozenset(f"drift.{name}" for name in _NOT_SAID),
+        frozenset(),  # what the tag does not say, a lookup may
         RUN_TAGS,
         "data.runProperties",
         (*_RUN_KEYS, "runStatus"),

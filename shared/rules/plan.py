@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from operator import attrgetter
 from typing import Any, Final
 
@@ -17,9 +17,22 @@ import msgspec
 import re2
 from msgspec.structs import replace
 
-from shared.events import Event, Model
-from shared.record import Checked, Decision, Facts, Intent, Kind, Lookup, Terms, Throttle, Verdict, Worth, run_of
-from shared.rules.match import ERROR, JOB, METRICS, NO, UNKNOWN, YES, Code, Condition, Judge, Line
+from shared.events import Event, Model, Run
+from shared.record import (
+    LOOKUPS,
+    Checked,
+    Decision,
+    Facts,
+    Intent,
+    Kind,
+    Lookup,
+    Terms,
+    Throttle,
+    Verdict,
+    Worth,
+    run_of,
+)
+from shared.rules.match import ERROR, NO, UNKNOWN, WAITING, WAITS, YES, Code, Condition, Judge, Line
 from shared.rules.paths import Gap, Getter, Path
 
 _WIDEST: Final = 256
@@ -191,7 +204,7 @@ def _indexable(conditions: Sequence[Condition]) -> list[Line]:
 
 def _known(path: Path) -> Judge:
     """A value that an account is kept by has to be looked up first; that nobody knows it is a value too."""
-    waits = METRICS if path.lookup == "metrics" else JOB
+    waits = WAITS[path.lookup] if path.lookup else 0
 
     def judge(event: Event, facts: Facts) -> Code:
         value = path.get(event, facts)
@@ -238,13 +251,27 @@ def _throttle(rule: Rule, step: Step, event: Event, facts: Facts) -> Throttle | 
         shown = ", ".join(f"{path.name} {value}" for path, value in zip(asked.by, values, strict=True))
         throttle = Throttle(asked.kind, asked.seconds, _account(rule, values), shown, asked.threshold)
         return _delivery(asked, throttle, event) if asked.kind in DELIVERIES else throttle
+    run = run_of(event, facts)
+    if event.type == "DriftDetected" and run is not None and rule.together:
+        return _breach(rule, event, run)
     if not (step.tells and rule.together and step.after == 0 and event.type in OF_RUNS):
         return None
-    run = run_of(event, facts)
     if run is None or not run.is_child or run.parent is None:
         return None
     account = _account(rule, [event.source, run.parent])
     return Throttle("once_after", CHILDREN, account, f"run.parent {run.parent}", parent=run.parent)
+
+
+BREACH: Final = 86_400.0
+"""Seconds in which a monitor's run tells of one breach once: it raises an event at each change of its status."""
+
+
+def _breach(rule: Rule, event: Event, run: Run) -> Throttle | None:
+    if not run.breached or not event.raw_type.endswith("RunStatusChanged"):
+        return None
+    signal = event.drift.signal if event.drift else None
+    account = _account(rule, ["breach", event.source, run.parent or run.id, signal])
+    return Throttle("once_within", BREACH, account, f"what monitor run {run.parent or run.id} found")
 
 
 DELIVERIES: Final = frozenset({"complete_within", "incomplete_after"})
@@ -339,7 +366,7 @@ def plan(rules: Rules, event: Event, facts: Facts = _NOTHING, *, only: frozenset
             continue
         if code != YES or waiting:
             verdicts.append(Verdict(rule.name, rule.file, "undecided", checked, by=waiting))
-            waits |= code & (METRICS | JOB)
+            waits |= code & WAITING
             waiting = waiting or (rule.name if rule.stop else "")
             continue
         record = record or event.record
@@ -362,11 +389,9 @@ def plan(rules: Rules, event: Event, facts: Facts = _NOTHING, *, only: frozenset
 
 
 NEEDS: Final[Mapping[Code, tuple[Lookup, ...]]] = {
-    0: (),
-    METRICS: ("metrics",),
-    JOB: ("job",),
-    METRICS | JOB: ("metrics", "job"),
+    sum(WAITS[name] for name in names): names for n in range(len(LOOKUPS) + 1) for names in combinations(LOOKUPS, n)
 }
+"""The lookups that a judgement waits for."""
 
 
 def check(rule: Rule, event: Event, facts: Facts) -> tuple[Checked, ...]:

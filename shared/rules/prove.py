@@ -441,7 +441,8 @@ def _event(case: _Case) -> Example | None:
 
 
 def _facts(shape: Shape, looked: Mapping[str, Mapping[str, object]]) -> Facts:
-    unknown = {name: "no answer" for name in ("metrics", "job") if shape.heads.get(name) == "unknown"}
+    heads = {"metrics": "metrics", "job": "job", "breach": "drift"}
+    unknown = {name: "no answer" for head, name in heads.items() if shape.heads.get(head) == "unknown"}
     metrics = None if "metrics" in unknown else dict(looked["metrics"])
     job = None if "job" in unknown else Job(**looked["job"])  # type: ignore[arg-type]  # by field name
-    return Facts(metrics, job, unknown)  # type: ignore[arg-type]  # a metric is a number
+    return Facts(metrics, job, unknown, None if "drift" in unknown else Drift())  # type: ignore[arg-type]  # a metric is a number

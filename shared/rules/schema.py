@@ -13,7 +13,7 @@ from shared import messages
 from shared.actions import Channel, discover
 from shared.actions._place import placed
 from shared.events import TYPES
-from shared.record import PARTS
+from shared.record import LOOKUPS, PARTS
 from shared.rules.cel import LONGEST
 from shared.rules.config import GUARDS, Config, Pipeline
 from shared.rules.paths import FIXED, OPEN, Kind
@@ -152,7 +152,7 @@ def of_test() -> Json:
     length: Json = {"$ref": "#/$defs/length"}
     fields: Json = {
         **{name: {"description": "Of the event."} for name in FIXED if name not in {"time", "type"}},
-        "unknown": {**_one_or_more({"enum": ["metrics", "job"]}), "description": "Lookups that give no answer."},
+        "unknown": {**_one_or_more({"enum": list(LOOKUPS)}), "description": "Lookups that give no answer."},
     }
     opened: Json = {rf"^{name}\..+": {"description": f"{name}.NAME, with {what}"} for name, what in OPEN.items()}
     lines: Json = {"anyOf": [{"const": "nothing"}, {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/line"}}]}
@@ -231,7 +231,7 @@ def _line() -> Json:
         "held": {"enum": [True, "budget", "loop"]},
         "collected": {"const": True},
         "waits": {"anyOf": [{"const": True}, {"$ref": "#/$defs/length"}]},
-        "undecided": {"enum": [True, "metrics", "job"]},
+        "undecided": {"enum": [True, *LOOKUPS]},
         "refused": {"const": True},
     }
     return _closed(["rule"], properties)

@@ -1,7 +1,7 @@
 """What events of each type carry: which fields they can have, and with which values.
 
 A type comes in several shapes. A drift event of a v1 monitor has a coefficient and no tags, that of a v2 monitor has tags
-and no coefficient: what asks for both matches neither.
+and may name features: what asks for features of a data set's monitor matches nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -62,6 +62,11 @@ class Shape:
 
 type _Part = Mapping[str, Domain]
 
+_BREACH: Final = "breach"
+"""Among the heads: whether the lookup of a monitor's run gave an answer."""
+
+_BREACHED: Final[_Part] = {"run.breached": Domain("truth", missing=False)}
+
 _PLACE: Final[_Part] = {"workspace": TEXT, "resource_group": TEXT, "subscription": TEXT}
 _MODEL: Final[_Part] = {"model.name": SOME_TEXT, "model.version": SOME_TEXT}
 _ENDPOINT: Final[_Part] = {
@@ -80,17 +85,23 @@ _BLOB: Final[_Part] = {
 }
 _RUN: Final[_Part] = {"run.id": SOME_TEXT, "run.type": TEXT, "run.status": TEXT, "run.experiment": TEXT}
 _DRIFT: Final[_Part] = {"drift.monitor": TEXT}
+_WINDOW: Final[_Part] = dict.fromkeys(("drift.baseline", "drift.target", "drift.start", "drift.end"), TEXT)
+_DRIFT_V2: Final[_Part] = {
+    **_DRIFT,
+    **_WINDOW,
+    "drift.signal": TEXT,
+    "drift.coefficient": Domain("number"),
+    "drift.features": Domain("texts"),
+}
 _DRIFT_V1: Final[_Part] = {
     **_DRIFT,
     "drift.signal": Domain("text", missing=False, only=("data_drift",)),
     "drift.coefficient": Domain("number"),
-    "drift.baseline": TEXT,
-    "drift.target": TEXT,
-    "drift.start": TEXT,
-    "drift.end": TEXT,
+    **_WINDOW,
 }
 _COMPLETED: Final[_Part] = {"run.status": Domain("text", missing=False, only=("Completed",))}
-_ONLY_ID: Final[_Part] = {"run.type": NOTHING, "run.status": NOTHING, "run.experiment": NOTHING}
+_IS_BREACHED: Final[_Part] = {"run.breached": Domain("truth", missing=False, only=(True,))}
+_ONLY_ID: Final[_Part] = {"run.type": NOTHING, "run.status": NOTHING, "run.experiment": NOTHING, **_IS_BREACHED}
 
 _TAGGED: Final = frozenset({"tags", "properties"})
 _TAGS: Final = frozenset({"tags"})
@@ -125,8 +136,8 @@ _WAYS: Final[Mapping[str, tuple[_Way, ...]]] = {
         _Way((_PLACE, *parts), _TAGGED) for parts in ((_ENDPOINT, _MODEL), (_ENDPOINT,), (_MODEL,), ())
     ),
     "DriftDetected": (
-        _Way((_PLACE, _DRIFT, {"drift.signal": TEXT}), _TAGGED, {}),
-        _Way((_PLACE, _DRIFT, {"drift.signal": TEXT}), _TAGGED),
+        _Way((_PLACE, _DRIFT_V2), _TAGGED, _IS_BREACHED),
+        _Way((_PLACE, _DRIFT_V2), _TAGGED),
         _Way((_PLACE, _DRIFT_V1), _NONE, _ONLY_ID),
         _Way((_PLACE, _DRIFT_V1), _NONE),
     ),
@@ -204,7 +215,19 @@ def _shapes(event_type: str, way: _Way, *, doubt: bool) -> Iterator[Shape]:
         return
     for lookups in _lookups(doubt=doubt):
         for family in _families(known=lookups["job"] == "open"):
-            yield Shape(event_type, {**fields, **_RUN, **way.run, **family}, {**heads, **lookups})
+            known = {**fields, **_RUN, **_BREACHED, **way.run, **family}
+            yield Shape(event_type, known, {**heads, **lookups})
+            for untold in _untold(known) if doubt else ():
+                yield Shape(event_type, {**known, **untold}, {**heads, **lookups, _BREACH: "unknown"})
+
+
+def _untold(known: _Part) -> Iterator[_Part]:
+    """What nobody can tell of a monitor's run: all of it, or only which features it was, or only of which time."""
+    if "drift.features" not in known:
+        yield from [{"run.breached": UNKNOWN}] if known["run.breached"].only is None else []
+        return
+    which = {"drift.coefficient": UNKNOWN, "drift.features": UNKNOWN}
+    yield from (which, dict.fromkeys(_WINDOW, UNKNOWN), {**which, **dict.fromkeys(_WINDOW, UNKNOWN)})
 
 
 def _families(*, known: bool) -> Iterator[_Part]:

@@ -104,7 +104,7 @@ def silencing(silences: Iterable[Silence], intent: Intent, event: Event, facts: 
     """
     if event.type in _NOBODY_ELSE or not is_notification(intent):
         return None
-    sent = Sent(facts.metrics, facts.job, facts.unknown, _as_written(intent.rule), _receiver_of(intent))
+    sent = Sent(facts.metrics, facts.job, facts.unknown, facts.drift, _as_written(intent.rule), _receiver_of(intent))
     fitting = (one for one in silences if one.in_force(now) and _fits(one.matchers, event, sent))
     return max(fitting, key=lambda one: (one.until, one.id), default=None)
 
