@@ -409,8 +409,8 @@ def held_by(silence: str) -> str:
 def run_of(event: Event, facts: Facts) -> Run | None:
     """The event's run, with what lookups added about its family, and whether a breach is why it ended so."""
     run, job = event.run, facts.job
-    if run is not None and run.breached is None and facts.drift is not None:
-        run = replace(run, breached=facts.drift != Drift())
+    if run is not None and run.breached is None and (facts.drift is not None or "drift" in facts.unknown):
+        run = replace(run, breached=facts.drift is not None and facts.drift != Drift())
     if run is None or job is None or run.is_child is not None:
         return run
     return replace(run, is_child=job.is_child, parent=job.parent)

@@ -716,7 +716,15 @@ class AzureML:
     async def _get_details(self, request: Request) -> Response:
         run = self._run(request)
         body = self._history(self.here(request), run)
-        return JSONResponse(body | {"createdTimeUtc": stamp(run.created), "logFiles": {}, "inputDatasets": []})
+        return JSONResponse(
+            body
+            | {
+                "createdTimeUtc": stamp(run.created),
+                "logFiles": {},
+                "inputDatasets": [],
+                "inputs": run.body.get("inputs") or {},
+            }
+        )
 
     async def _get_children(self, request: Request) -> Response:
         here, run = self.here(request), self._run(request)

@@ -17,7 +17,14 @@ from simulator.state import Simulated
 SUBSCRIPTION: Final = "5f3b2c1a-8d4e-4c6b-9a7f-0e1d2c3b4a59"
 GROUP: Final = "mlops"
 WORKSPACE: Final = "prod"
-BREACH: Final = "fraud-monitor_data_drift has failed due to one or more features violating metric thresholds"
+BREACH: Final = (
+    "The signal 'fraud-monitor_data_drift' has failed due to one or more features violating metric thresholds.\n"
+    "The feature names and their corresponding computed metric values violating the threshold are \n"
+    '[\'{"group":"transaction_amount","metric_value":0.37,"metric_name":"NormalizedWassersteinDistance",'
+    '"threshold_value":0.1}\', \'{"group":"merchant_category","metric_value":0.18,"metric_name":"JensenShannonDistance",'
+    '"threshold_value":0.1}\']\n'
+)
+"""As the published component of Azure ML words it."""
 
 ENDPOINT: Final = "fraud-online"
 CHAMPION: Final = "12"
@@ -256,19 +263,54 @@ class Story:
     def _drift(self) -> Iterable[str]:
         auc = 0.934  # what training on the newest data reaches
         self._here.reaches["fraud-retraining"] = {"auc": [auc], "accuracy": [0.982], **_cohorts(auc)}
-        tags = {
-            "azureml_modelmonitor_threshold_breached": BREACH,
-            "azureml_modelmonitor_name": "fraud-monitor",
-            "team": "fraud",
+        monitor = self._monitor()
+        signal = self._part(monitor, monitor, "data_drift", "azureml.PipelineRun")
+        metrics, compared = (
+            self._part(monitor, signal, node, "azureml.StepRun")
+            for node in ("compute_drift_metrics", "evaluate_metric_thresholds")
+        )
+        yield from self._turns(monitor, "Running")
+        yield from self._turns(signal, "Running")
+        yield from self._turns(metrics, "Running", "Completed")
+        yield from self._turns(compared, "Running")
+        # Only the step that compared has the tag, and each change of its status says it again.
+        compared.body["tags"] = {"azureml_modelmonitor_threshold_breached": BREACH}
+        yield from self._turns(
+            compared, "Finalizing", "Failed", trouble=Trouble("UserError", BREACH, "UserExecutionFailure")
+        )
+        nodes = "Pipeline has failed child jobs. Failed nodes: /data_drift/evaluate_metric_thresholds"
+        trouble = Trouble("UserError", nodes, "PipelineHasStepJobFailed")
+        yield from self._turns(signal, "Failed", trouble=trouble)
+        yield from self._turns(monitor, "Failed", trouble=trouble)
+
+    def _monitor(self) -> Run:
+        """The run of a monitor's schedule: a pipeline of one pipeline for each signal."""
+        inputs = {
+            "monitor_name": {"jobInputType": "literal", "value": "fraud-monitor"},
+            "monitor_current_time": {"jobInputType": "literal", "value": stamp(self.sim.clock.now())},
+            "baseline_data": {"jobInputType": "mltable", "uri": f"{self._here.path}/data/transactions/versions/31"},
+            "target_data": {"jobInputType": "mltable", "uri": f"{self._here.path}/data/fraud-online-inputs/versions/1"},
         }
-        body = self._command("fraud-monitor", "fraud-monitor data_drift", tags)
-        extra = {"azureml.runsource": "azureml.StepRun", "azureml_modelmonitor_name": "fraud-monitor"}
-        name = f"fraud-monitor-{guid()[:8]}"
-        run = self.azureml.begin(self._here, name, body, run_type="azureml.StepRun", extra=extra)
-        run.metrics = {"transaction_amount.normalized_wasserstein_distance": [0.37], "num_features_drifted": [2]}
+        body = self._command("fraud-monitor", "fraud-monitor", {"team": "fraud"}) | {
+            "jobType": "Pipeline",
+            "inputs": inputs,
+            "jobs": {},
+        }
+        extra = {"azureml.runsource": "azureml.PipelineRun", "azureml.pipelineComponent": "pipelinerun"}
+        run = self.azureml.begin(self._here, f"fraud-monitor-{guid()[:8]}", body, extra=extra)
         self._ran(run, 9)
-        trouble = Trouble("UserError", BREACH, "MonitorThresholdBreached")
-        return self._turns(run, "Failed", trouble=trouble)
+        return run
+
+    def _part(self, monitor: Run, parent: Run, node: str, source: str) -> Run:
+        body = {"jobType": "Command", "experimentName": monitor.experiment, "displayName": node}
+        extra = {
+            "azureml.runsource": source,
+            "azureml.pipelinerunid": monitor.name,
+            "azureml.moduleName": node,
+        }
+        run = self.azureml.begin(self._here, guid(), body, run_type=source, parent=parent, extra=extra)
+        self._ran(run, 7)
+        return run
 
     def _again(self) -> Iterable[str]:
         return [self.eventgrid.repeat(self._completed[-1])]

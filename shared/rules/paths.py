@@ -117,11 +117,13 @@ def _family(field: str) -> Getter:
 
 
 def _breached(event: Event, facts: Facts) -> object:
-    """As `record.run_of` has it."""
+    """As `record.run_of` has it. Where the lookup cannot tell it is no: a failure that nobody can explain is a failure."""
     run = event.run
     if run is None or run.breached is not None:
         return None if run is None else run.breached
-    return unknown("drift", event, facts) if facts.drift is None else facts.drift != _NO_DRIFT
+    if facts.drift is None:
+        return False if "drift" in facts.unknown else unknown("drift", event, facts)
+    return facts.drift != _NO_DRIFT
 
 
 _NO_DRIFT: Final = Drift()

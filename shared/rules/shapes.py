@@ -224,7 +224,6 @@ def _shapes(event_type: str, way: _Way, *, doubt: bool) -> Iterator[Shape]:
 def _untold(known: _Part) -> Iterator[_Part]:
     """What nobody can tell of a monitor's run: all of it, or only which features it was, or only of which time."""
     if "drift.features" not in known:
-        yield from [{"run.breached": UNKNOWN}] if known["run.breached"].only is None else []
         return
     which = {"drift.coefficient": UNKNOWN, "drift.features": UNKNOWN}
     yield from (which, dict.fromkeys(_WINDOW, UNKNOWN), {**which, **dict.fromkeys(_WINDOW, UNKNOWN)})
