@@ -95,7 +95,7 @@ def test_a_monitor_that_failed_for_another_reason_too_is_a_failure(others):
 
 
 def test_a_run_that_is_no_monitors_found_nothing():
-    train = {"runId": "train", "parentRunId": None, "status": "Failed", "tags": {}, "properties": {}}
+    train: dict[str, object] = {"runId": "train", "parentRunId": None, "status": "Failed", "tags": {}, "properties": {}}
     assert found("train", train) == (Drift(), ["train details"])
     assert found("p", pipeline("p"), step("prepare", "p"))[0] == Drift()
 
