@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared.events import Event, Run
+from shared.guards import Case, rule_on
 from shared.guards.ask import Go, Memory, Suppressed
 from shared.guards.retraining import LEDGERS, Ledger, Start
 from shared.guards.throttle import name_of
 from shared.guards.worth import worth
-from shared.record import QUALITY, Estimate, Standing, Terms, Worth
+from shared.record import QUALITY, Estimate, Facts, Standing, Terms, Worth
 from shared.rehearsal.story import read_stories
 from shared.rules.explain import as_text, explain
 from shared.rules.load import load_texts
@@ -226,3 +227,14 @@ def test_a_mistake_in_what_a_test_says_of_quality_has_its_words(given, words):
     test = f"now: 2026-11-24T08:00\ntests:\n  - name: t\n    given: [{{{given}}}]\n    {steps}\n"
     _, wrong = read_stories({"tests/a.yaml": test}, loaded)
     assert [one.message.partition("; known")[0] for one in wrong][:1] == [words]
+
+
+def test_what_was_begun_is_brought_to_its_end_whatever_is_known_by_then():
+    loaded = load_texts({"switchyard.yaml": SWITCHYARD, "rules/a.yaml": RULES, "quality/fraud.yaml": QUALITY_FILE})
+    event = Event("e", "RunCompleted", NOW, "/s", tags={"team": "drift"}, run=Run("r"))
+    (intent,) = plan(loaded.rules, event).intents
+    memory = Memory()
+    first, again = (Case(intent, event, Facts(), NOW, NOW, tried=tried) for tried in (False, True))
+    assert isinstance(memory.run(rule_on(first, loaded.config)), Suppressed)
+    assert memory.folders == {}, "what is not worth it spends nothing"
+    assert memory.run(rule_on(again, loaded.config)) == Go()

@@ -124,7 +124,10 @@ def of(data: Mapping[str, object], language: Language) -> tuple[Picture, ...]:
     try:
         from shared.pictures import png
 
-        return tuple(Picture(png.draw(one, language, CARD), alt(one, language), legend(one, language)) for one in found)
+        return tuple(
+            Picture(png.draw(one, language, CARD), alt(one, language), legend(one, language, numbered=True))
+            for one in found
+        )
     except Exception:  # a message without its picture is better than none
         log.exception("a picture could not be drawn")
         return ()
@@ -175,8 +178,8 @@ def _cohorts(chart: Cohorts, language: Language) -> str:
     return f"{told}: {len(below)} below the limit of {least} ({', '.join(named)})"
 
 
-def legend(chart: Chart, language: Language) -> str:
-    """How the picture is read: its signs, and what its own letters could not write."""
+def legend(chart: Chart, language: Language, *, numbered: bool = False) -> str:
+    """How the picture is read. `numbered`: names that its letters could not write stand there as numbers."""
     japanese = language == "ja"
     if isinstance(chart, Line):
         told = ["青: 測定値 (帯は信頼区間)" if japanese else "Blue: measured, with its interval"]
@@ -188,7 +191,7 @@ def legend(chart: Chart, language: Language) -> str:
         told = ["● 候補、○ 現行" if japanese else "● candidate, ○ in production"]
         if chart.at_least is not None:
             told.append("赤の縦線: 各コホートの許容値" if japanese else "red stroke: the least that is accepted")
-        told += [f"#{n} {row.name}" for n, row in enumerate(chart.rows, 1) if not row.name.isascii()]
+        told += [f"#{n} {row.name}" for n, row in enumerate(chart.rows, 1) if numbered and not row.name.isascii()]
     return ("、" if japanese else ", ").join(told)
 
 

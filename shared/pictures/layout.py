@@ -29,6 +29,7 @@ _FIGURE: Final = 62.0
 """Pixels: the column of the differences."""
 
 _PER_TICK: Final = 64.0
+_PER_FIGURE: Final = 38.0
 _PRINT: Final = 15.0
 _LETTER: Final = 6.7
 _WIDE: Final = 12.0
@@ -104,7 +105,7 @@ def _fitting(words: str, room: float) -> str:
     return f"{words.rstrip()}.."
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
+def _ticks(low: float, high: float, about: float) -> list[float]:
     """Round numbers within."""
     step = 10 ** floor(log10((high - low) / about))
     step = next(one for one in (step, 2 * step, 2.5 * step, 5 * step, 10 * step) if (high - low) / one <= about)
@@ -235,7 +236,7 @@ def _cohorts(chart: Cohorts, language: Language, width: int) -> Drawing:
         ),
         Text(width - _RIGHT, 26, least, "quiet", "end", plain=f">= {signed(chart.at_least or 0.0)}"),
     ]
-    for tick in _ticks(low, high, max(3, int((right - left) // _PER_TICK))):
+    for tick in _ticks(low, high, max(3.0, (right - left) / _PER_FIGURE)):
         drawn.shapes += [
             Path([(x(tick), top), (x(tick), bottom)], "grid"),
             Text(x(tick), bottom + 18, number(tick), "quiet", "middle"),
