@@ -242,6 +242,9 @@ class _Payload:
 def _normal(plain: Event) -> Event:
     payload = _Payload(plain.data)
     place = _ARM.search(plain.source)
+    if place and not place["group"] and _ARM.match(plain.subject):
+        # A subscription raises it, for one of its resources: Azure Policy, the health of resources.
+        place = _ARM.match(plain.subject)
     kind = (place["kind"] or "").casefold() if place else ""
     event = _with(
         plain,

@@ -532,6 +532,8 @@ def test_every_sample_is_what_its_name_says(path):
         "monitor-breach": "DriftDetected",
         "blob-created": "BlobCreated",
         "labels-delivered": "Contoso.Fraud.LabelsDelivered",
+        "policy-state-changed": "Microsoft.PolicyInsights.PolicyStateChanged",
+        "health-changed": "Microsoft.ResourceNotifications.HealthResources.AvailabilityStatusChanged",
     }
     (envelope,) = json.loads(path.read_text())
     assert f"`{path.name}`" in (SAMPLES / "README.md").read_text()

@@ -96,6 +96,16 @@ def short(value: object, length: int = 60) -> str:
     return text if len(text) <= length else f"{text[: max(length - 1, 0)].rstrip()}…"
 
 
+def resource(value: object) -> str:
+    """An ARM id by its last type and name, `virtualMachines/vm-1`; anything else as it is."""
+    text = str(value).rstrip("/")
+    head, _, name = text.rpartition("/")
+    return f"{head.rpartition('/')[2]}/{name}" if text.casefold().startswith(_ARM) and "/" in head[1:] else text
+
+
+_ARM: Final = ("/subscriptions/", "/providers/")
+
+
 def platform_cause(value: object, language: Language) -> str:
     """Why a run failed, if its error says that the platform failed and not the code; else empty."""
     text = str(value)[:20_000]

@@ -171,6 +171,7 @@ def _environment() -> _Environment:
             lambda value, context: formats.platform_cause(value, context.get("language", "en"))
         ),
         "replace": _unless_missing(_replace),
+        "resource": _unless_missing(formats.resource),
         "round": _unless_missing(_rounded),
         "short": _unless_missing(formats.short),
         "size": _unless_missing(formats.size),

@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct, to_builtins
 
 from shared.events import Event
+from shared.messages import formats
 from shared.record import Facts
 
 _SHOWN: Final = 10
@@ -92,7 +93,7 @@ def _about(event: Event, facts: Facts) -> str:
         return " ".join(part for part in (event.drift.monitor, event.drift.signal) if part) or event.subject
     if event.model:
         return f"{event.model.name}:{event.model.version}"
-    return event.blob.name or event.subject if event.blob else event.subject or event.id
+    return event.blob.name or event.subject if event.blob else formats.resource(event.subject) or event.id
 
 
 def _common(members: Sequence[tuple[Event, Facts]]) -> str:

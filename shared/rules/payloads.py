@@ -145,7 +145,29 @@ PAYLOADS: Final = (
     ),
 )
 
+_POLICY: Final = (
+    *("complianceState", "complianceReasonCode", "policyAssignmentId", "policyDefinitionId"),
+    *("policyDefinitionReferenceId", "subscriptionId"),
+)
+_HEALTH: Final = tuple(
+    f"resourceInfo.properties.{name}" for name in ("targetResourceId", "targetResourceType", "occurredTime")
+)
+_OTHERS: Final[Mapping[str, tuple[str, ...]]] = {
+    **{f"Microsoft.PolicyInsights.PolicyState{what}": _POLICY for what in ("Created", "Changed", "Deleted")},
+    "Microsoft.ResourceNotifications.HealthResources.AvailabilityStatusChanged": (
+        *_HEALTH,
+        "resourceInfo.properties.availabilityState",
+        "resourceInfo.properties.previousAvailabilityState",
+    ),
+    "Microsoft.ResourceNotifications.HealthResources.ResourceAnnotated": (
+        *_HEALTH,
+        *(f"resourceInfo.properties.{name}" for name in ("annotationName", "context", "category", "impactType")),
+    ),
+}
+"""Events that subscriptions raise about their resources: the keys of their payloads that are documented, each a text."""
+
 
 def other(kind: str) -> Payload:
-    """An event that is known by its full type: of its payload nothing is documented here."""
-    return Payload(kind, kind, "workspace" if kind.casefold().startswith(AZURE_ML.casefold()) else "other")
+    """An event that is known by its full type: of most payloads nothing is documented here."""
+    where: Kind = "workspace" if kind.casefold().startswith(AZURE_ML.casefold()) else "other"
+    return Payload(kind, kind, where, keys=_OTHERS.get(kind, ()))

@@ -1,6 +1,7 @@
 """What an event is about, in a few words."""
 
 from shared.events import Event
+from shared.messages.formats import resource
 
 
 def about(event: Event | None) -> str:
@@ -22,6 +23,6 @@ def about(event: Event | None) -> str:
         case Event(blob=blob) if blob and blob.name:
             return f"{blob.container} / {blob.name}"
         case Event():
-            return event.subject or event.id
+            return resource(event.subject) or event.id
         case None:
             return ""
