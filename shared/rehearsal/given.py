@@ -116,8 +116,8 @@ def event_of(kind: str, fields: Fields, number: str, at: datetime, config: Confi
         subject=str(values.get("subject", "")),
         raw_type=_raw(kind, monitor="run" in parts or "drift" in fields.unknown),
         workspace=where.workspace if where else None,
-        resource_group=where.resource_group if where else None,
-        subscription=where.subscription if where else None,
+        resource_group=where.resource_group if where else _plain(values.get("resource_group")),
+        subscription=where.subscription if where else _plain(values.get("subscription")),
     )
     built = {part: _part(part, of, kind, number) for part, of in parts.items()}
     if "endpoint" in built and "model" not in built and built["endpoint"].models:
@@ -147,6 +147,10 @@ def overlaid(event: Event, facts: Facts, fields: Fields) -> tuple[Event, Facts]:
     given = _facts(fields, values)
     drift = None if "drift" in given.unknown else facts.drift or given.drift
     return _opened(changed, values), Facts(given.metrics or facts.metrics, given.job or facts.job, given.unknown, drift)
+
+
+def _plain(value: Plain) -> str | None:
+    return None if value is None else str(value)
 
 
 def _below(head: str, values: Mapping[str, Plain]) -> dict[str, Plain]:
