@@ -28,6 +28,7 @@ ASKED = Worth("fraud", "auc", 0.01, new_labels=2000)
 QUALITY_FILE = """
 name: fraud
 model: fraud
+endpoint: fraud-online
 workspace: prod
 predictions: {logs: {workspace: 7c1f0a52-3b6d-4e8f-9a21-5d4c3b2a1f00, query: P}, key: k, at: t, score: s}
 truth: {logs: {workspace: 7c1f0a52-3b6d-4e8f-9a21-5d4c3b2a1f00, query: L}, key: k, value: v}
