@@ -69,6 +69,7 @@ class Settings:
     github_api: str = "https://api.github.com"
     devops: str = "https://dev.azure.com"
     synapse_suffix: str = "dev.azuresynapse.net"
+    event_hubs_suffix: str = "servicebus.windows.net"
     blob_suffix: str = "blob.core.windows.net"
     studio: str = "https://ml.azure.com"
     storage: str = field(default="", repr=False)
@@ -101,6 +102,7 @@ class Settings:
             "github_api": "GITHUB_API_URL",
             "devops": "AZURE_DEVOPS_URL",
             "synapse_suffix": "SYNAPSE_DEV_SUFFIX",
+            "event_hubs_suffix": "EVENT_HUBS_SUFFIX",
             "blob_suffix": "AZURE_BLOB_SUFFIX",
             "studio": "AZURE_ML_STUDIO_URL",
             "storage": "AzureWebJobsStorage",
@@ -120,6 +122,7 @@ class Settings:
             "github_api",
             "devops",
             "synapse_suffix",
+            "event_hubs_suffix",
             "studio",
         )
         for url in urls:

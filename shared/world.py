@@ -159,6 +159,9 @@ class Azure(Protocol):
     def synapse(self, workspace: str) -> str:
         """The development endpoint of a Synapse workspace."""
 
+    def event_hubs(self, namespace: str) -> str:
+        """Of a namespace of Event Hubs."""
+
 
 class Queue(Protocol):
     async def put(self, texts: Sequence[str], *, delay: float = 0) -> None:
@@ -386,6 +389,11 @@ class Counts(Protocol):
 class Topic(Protocol):
     async def publish(self, event: Mapping[str, object]) -> None:
         """One event in the Event Grid schema to the topic that is set; nothing where none is."""
+
+    async def send(self, endpoint: str, key: str | None, event: Mapping[str, object]) -> None:
+        """One event, in the Event Grid schema or as a CloudEvent, to the topic at this address, by its key or by the identity of this
+        app. Raises TemporaryError or PermanentError.
+        """
 
 
 class Documents(Protocol):

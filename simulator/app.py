@@ -29,6 +29,7 @@ from simulator import (
     communication,
     control,
     entra,
+    event_hubs,
     github,
     inbox,
     jenkins,
@@ -155,7 +156,7 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         azure = [*operations.routes(), *azureml.routes(), *endpoints.routes(), *scoring.routes(sim, endpoints)]
         azure += [*batch.routes(), *monitor.routes(), *blobs.routes(), *eventgrid.routes(), *entra.routes(sim)]
         azure += [*factories.paths(), *lakes.paths()]
-        for part in (teams, communication, github, webhooks):
+        for part in (teams, communication, github, webhooks, event_hubs):
             azure += part.routes(sim)
         for other in (devops, ci, airflow.Airflow(sim), kubeflow.Kubeflow(sim)):
             azure += other.routes()
@@ -328,6 +329,7 @@ def _environment(box: Azure, mail: int) -> dict[str, str]:
         "EVENTGRID_TOPIC_KEY": TOPIC_KEY,
         "SWITCHYARD_TOPIC_ENDPOINT": f"{base}/topics/{LISTENING}/api/events",
         "SWITCHYARD_TOPIC_KEY": TOPIC_KEY,
+        "EVENT_HUBS_SUFFIX": f"{base}{event_hubs.PREFIX}",
         "SYNAPSE_DEV_SUFFIX": f"{base}{SYNAPSE}",
         "AZURE_LOGS_URL": f"{base}/v1",
         "AZURE_MONITOR_URL": base,

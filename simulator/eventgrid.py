@@ -27,6 +27,8 @@ type State = Literal["Creating", "AwaitingManualAction", "Succeeded", "Failed"]
 TOPIC_KEY: Final = "c2ltdWxhdGVkLXRvcGljLWtleQ=="
 LISTENING: Final = "rollouts"
 """A topic to which nobody in the box is subscribed: what is published to it goes into the inbox, for people."""
+OUTSIDE: Final = "to-"
+"""How the names of such topics of others begin. They take one schema only: CloudEvents where `cloudevents` is in the name."""
 SCHEDULE: Final = (10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200)
 """Seconds before the next attempt, by the number of those that failed; the last one from there on."""
 AT_LEAST: Final = {404: 300, 408: 120, 503: 30}
@@ -167,10 +169,12 @@ class EventGrid:
         try:
             name = request.path_params["topic"]
             events = _events(_admitted(request, await request.body()), _TOPIC + name)
+            if name.startswith(OUTSIDE):
+                _in_schema(events, cloud="cloudevents" in name)
         except Refused as refused:
             return refused.response()
         for event in events:
-            if name == LISTENING:
+            if name == LISTENING or name.startswith(OUTSIDE):
                 kind, subject = (str(event.get(key) or "") for key in ("eventType", "subject"))
                 self.sim.inbox.add(
                     "topic", name, f"{kind or event.get('type')}: {subject}", event, key=str(event["id"])
@@ -421,6 +425,18 @@ def _events(body: bytes, topic: str) -> list[Json]:
             raise Refused(400, "BadRequest", f"Event {n}: topic must be left out, or be {topic}.")
         found.append(event)
     return found
+
+
+def _in_schema(events: Sequence[Json], *, cloud: bool) -> None:
+    for event in events:
+        if ("specversion" in event) != cloud:
+            schema = "CloudEventV10" if cloud else "EventGridEvent"
+            raise Refused(
+                400,
+                "BadRequest",
+                f"This resource is configured to receive event in '{schema}' schema. The JSON received does not conform to the "
+                "expected schema.",
+            )
 
 
 def _shape(event: Mapping[str, Any], schema: Schema) -> Mapping[str, Any]:

@@ -40,6 +40,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "jenkins": ("Jenkins", "Jenkins"),
     "airflow": ("Airflow", "Airflow"),
     "kubeflow": ("Kubeflow", "Kubeflow"),
+    "event_hub": ("Event Hubs", "Event Hubs"),
     "topic": ("Event Grid topic", "Event Grid トピック"),
     "to": ("To", "宛先"),
     "from": ("From", "差出人"),

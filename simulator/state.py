@@ -25,6 +25,7 @@ type Channel = Literal[
     "airflow",
     "kubeflow",
     "topic",
+    "event_hub",
 ]
 
 

@@ -26,6 +26,7 @@ from shared.record import FINAL, EventRecord, IntentRecord
 from shared.settings import WORK_QUEUE
 from shared.world import Queue
 from simulator.app import Box
+from simulator.eventgrid import TOPIC_KEY
 from simulator.state import Channel, Fault
 from tests.station import WORKSPACE, run_event
 
@@ -393,6 +394,37 @@ def _pipelines() -> Sequence[Far]:
     return made
 
 
+def _topic(name: str, other: str) -> Far:
+    setting = f"FAR_TOPIC_{name.upper()}"
+
+    def step(form: str) -> str:
+        return f'{{forward: {{topic: "${{{setting}}}", key: "${{FAR_TOPIC_KEY}}", format: {form}}}}}'
+
+    return Far(
+        action="forward",
+        variant=f"to a topic, {name}",
+        step=step(name),
+        refused=step(other),
+        where="topic",
+        path=f"/to-{name}/",
+        count=received("topic", f"to-{name}"),
+        environ=lambda box: {setting: f"{box.https}/topics/to-{name}/api/events", "FAR_TOPIC_KEY": TOPIC_KEY},
+    )
+
+
+def _forwards() -> Sequence[Far]:
+    hub = Far(
+        action="forward",
+        variant="to an event hub",
+        step="{forward: {event_hub: far-hubs/events, partition_key: far}}",
+        refused="{forward: {event_hub: far-hubs/missing}}",
+        where="event_hub",
+        path="/far-hubs/events/",
+        count=received("event_hub", "far-hubs/events"),
+    )
+    return [_topic("eventgrid", "cloudevents"), _topic("cloudevents", "eventgrid"), hub]
+
+
 def _rollouts(ground: Ground) -> int:
     with closing(sqlite3.connect(ground.state)) as db:
         return int(db.execute("SELECT count(*) FROM shelf WHERE folder = ?", (HEADS,)).fetchone()[0])
@@ -428,6 +460,7 @@ def _worked(name: str) -> str:
 
 FAR: Final[Sequence[Far]] = (
     *_pipelines(),
+    *_forwards(),
     Far(
         action="teams",
         step='{teams: {url: "${FAR_TEAMS}"}}',

@@ -507,6 +507,9 @@ class Fleet:
         async with self.call("tag", model, version, dict(tags)):
             self.tags[f"{model}:{version}"] |= tags
 
+    async def send(self, endpoint: str, key: str | None, event: Mapping[str, object]) -> None:
+        raise NotImplementedError
+
     async def publish(self, event: Mapping[str, object]) -> None:
         async with self.call("publish", event.get("eventType")):
             pass

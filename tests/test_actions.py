@@ -87,6 +87,7 @@ def keys_sent(outside: Outside) -> list[str]:
     found = [
         *outside.platform.names,
         *outside.serving.names,
+        *(str(event["id"]) for *_, event in outside.topic.sent),
         *(key for _, key in outside.mail.sent),
         *(key for *_, key in outside.sms.sent),
     ]
@@ -108,6 +109,7 @@ def test_every_file_of_the_folder_is_an_action():
         "data_factory",
         "dispatch",
         "email",
+        "forward",
         "jenkins",
         "promote",
         "resubmit",

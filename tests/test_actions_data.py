@@ -18,6 +18,8 @@ from shared.actions.batch import Batch, BatchInput, BatchOutput
 from shared.actions.batch import run as invoke
 from shared.actions.batch_default import BatchDefault
 from shared.actions.batch_default import run as switch
+from shared.actions.forward import Forward
+from shared.actions.forward import run as forward
 from shared.actions.schedule import Schedule
 from shared.actions.schedule import run as set_schedule
 from shared.actions.tag_model import TagModel
@@ -25,13 +27,13 @@ from shared.actions.tag_model import run as tag
 from shared.cloud import Doors, doors
 from shared.cloud.failures import Doing
 from shared.errors import MissingError, PermanentError, TemporaryError
-from shared.events import Event
+from shared.events import Event, parse
 from shared.guards import depth
 from shared.record import Job, WorkspaceRef
 from shared.settings import Secrets, Settings
 from shared.world import Origin, World
 from simulator.app import Box
-from simulator.state import Fault
+from simulator.state import Channel, Fault
 from tests.test_actions import EVENT, KEY, context
 from tests.world import START, FakeServing, Outside
 
@@ -78,6 +80,7 @@ def world(box: Box, outside: Doors) -> World:
         platform=outside.platform,
         serving=outside.serving,
         azure=outside.azure,
+        topic=outside.topic,
     )
 
 
@@ -442,3 +445,127 @@ async def test_a_schedule_is_disabled_and_enabled_and_nothing_else_of_it_changes
     assert stored() == before
     with pytest.raises(MissingError, match="enabling schedule nobody-s: not found"):
         await set_schedule(Schedule(name="nobody-s", enabled=True), about(world))
+
+
+# Events for others
+
+
+def arrived(box: Box, channel: Channel, to: str) -> list[Any]:
+    return [one for one in box.sim.inbox.all(channel) if one.to == to]
+
+
+@pytest.mark.parametrize("form", ["eventgrid", "cloudevents"])
+@pytest.mark.parametrize("key", [True, False])
+async def test_an_event_is_handed_on_to_a_topic_in_the_schema_that_it_takes(
+    box: Box, world: World, form: Any, *, key: bool
+) -> None:
+    to = f"to-{form}-{key}"
+    params = Forward(
+        topic=f"{box.https}/topics/{to}/api/events", key="${EVENTGRID_TOPIC_KEY}" if key else None, format=form
+    )
+    event = replace(HERE, raw_type="Contoso.Drift", subject="monitors/a", data={"coefficient": 0.83})
+    result = await forward(params, about(world, "on-1", event=event))
+    assert result.said == "handed Contoso.Drift on to localhost"
+    [received] = arrived(box, "topic", to)
+    told = received.payload
+    assert (told["id"], told["subject"]) == ("on-1", "monitors/a")
+    assert told["data"] | {"switchyard_event": ""} == {
+        "coefficient": 0.83,
+        "switchyard_event": "",
+        "switchyard_rule": "fraud-drift",
+        "switchyard_depth": "1",
+        "switchyard_forwarded": 1,
+    } | ({"switchyard_source": WHERE.path} if form == "eventgrid" else {})
+    assert told.get("eventType" if form == "eventgrid" else "type") == "Contoso.Drift"
+    assert told.get("source") == (WHERE.path if form == "cloudevents" else None)
+
+
+async def test_an_event_is_handed_on_to_an_event_hub_under_its_key(box: Box, world: World) -> None:
+    params = Forward(event_hub="contoso-hubs/ml", partition_key="fraud", type="Contoso.Scored", data={"n": 3})
+    result = await forward(params, about(world, "on-2"))
+    assert result.said == "handed Contoso.Scored on to contoso-hubs/ml"
+    [received] = arrived(box, "event_hub", "contoso-hubs/ml")
+    assert (received.key, received.payload["partition_key"]) == ("on-2", "fraud")
+    assert (received.payload["body"]["id"], received.payload["body"]["data"]["n"]) == ("on-2", 3)
+    asked = Outside()
+    await forward(Forward(event_hub="hubs-cn.servicebus.chinacloudapi.cn/ml"), context(asked, again=True))
+    assert asked.http.sent[0].url.startswith("https://hubs-cn.servicebus.chinacloudapi.cn/ml/messages?")
+    assert asked.azure.scopes == ["https://eventhubs.azure.net/.default"]
+
+
+async def test_a_repetition_has_the_same_id_and_the_record_says_that_there_may_be_two(box: Box, world: World) -> None:
+    params = Forward(topic=f"{box.https}/topics/to-twice/api/events", key="${EVENTGRID_TOPIC_KEY}")
+    box.sim.faults.append(Fault("topic", "lost answer"))
+    with pytest.raises(TemporaryError) as caught:
+        await forward(params, about(world, "on-3"))
+    assert caught.value.sent
+    assert (await forward(params, about(world, "on-3", again=True))).said.endswith("; may have been sent twice")
+    assert [one.payload["id"] for one in arrived(box, "topic", "to-twice")] == ["on-3", "on-3"]
+
+
+async def test_a_gateway_s_answer_leaves_open_whether_it_arrived(box: Box, world: World) -> None:
+    params = Forward(topic=f"{box.https}/topics/to-twice/api/events", key="${EVENTGRID_TOPIC_KEY}")
+    for status, sent in ((502, True), (503, False)):
+        box.sim.faults.append(Fault("topic", status))
+        with pytest.raises(TemporaryError) as caught:
+            await forward(params, about(world))
+        assert caught.value.sent == sent
+
+
+async def test_what_comes_back_again_and_again_is_handed_on_no_more(box: Box, world: World) -> None:
+    """The rule listens to the topic that it sends to."""
+    params = Forward(topic=f"{box.https}/topics/to-ourselves/api/events", key="${EVENTGRID_TOPIC_KEY}")
+    event = replace(HERE, raw_type="Contoso.Ready", subject="s", data={"n": 1})
+    for n in range(3):
+        await forward(params, about(world, f"round-{n}", event=event))
+        told = arrived(box, "topic", "to-ourselves")[-1].payload
+        event = parse({**told, "topic": "/subscriptions/s/topics/ours"})
+    with pytest.raises(
+        PermanentError, match="handed on 3 times already, and comes back: the rule listens to where it sends"
+    ):
+        await forward(params, about(world, "round-3", event=event))
+
+
+async def test_what_is_too_large_is_not_even_sent(box: Box, world: World) -> None:
+    event = replace(HERE, data={"text": "x" * 1_048_576})
+    for params in (Forward(topic="https://a.test/api/events"), Forward(event_hub="contoso-hubs/ml")):
+        with pytest.raises(
+            PermanentError, match=r"the event has 1,04\d,\d+ bytes, the .* takes 1,048,576: say by `data`"
+        ):
+            await forward(params, about(world, event=event))
+    with pytest.raises(
+        PermanentError, match="partition key has 129 characters, the event hub contoso-hubs/ml takes 128"
+    ):
+        await forward(Forward(event_hub="contoso-hubs/ml", partition_key="k" * 129), about(world))
+
+
+async def test_what_a_topic_or_hub_refuses_is_passed_on(box: Box, world: World) -> None:
+    topic = f"{box.https}/topics/to-cloudevents/api/events"
+    with pytest.raises(PermanentError, match="configured to receive event in 'CloudEventV10' schema"):
+        await forward(Forward(topic=topic, key="${EVENTGRID_TOPIC_KEY}"), about(world))
+    wrong = with_(world, secret=lambda _: "b2xk")
+    with pytest.raises(
+        PermanentError, match="not allowed; the identity of this app probably lacks the key, or the role"
+    ):
+        await forward(Forward(topic=topic, key="${OLD_KEY}"), about(wrong))
+    with pytest.raises(PermanentError, match=r"HTTP 404: .*could not be found"):
+        await forward(Forward(event_hub="contoso-hubs/missing"), about(world))
+    box.sim.faults.append(Fault("event_hub", 403))
+    with pytest.raises(PermanentError, match="probably lacks the role 'Azure Event Hubs Data Sender'"):
+        await forward(Forward(event_hub="contoso-hubs/ml"), about(world))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "give either `topic` or `event_hub`"),
+        ({"topic": "https://a.test", "event_hub": "contoso-hubs/ml"}, "give either"),
+        ({"topic": "https://a.test", "partition_key": "k"}, "partition_key does not go with `topic`"),
+        ({"event_hub": "contoso-hubs/ml", "key": "${K}"}, "key does not go with `event_hub`"),
+        ({"event_hub": "ml"}, "names no event hub: expected NAMESPACE/HUB"),
+        ({"topic": "http://a.test"}, "is not https"),
+    ],
+)
+def test_an_event_goes_one_of_two_ways(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Forward.model_validate(values)

@@ -191,6 +191,9 @@ class FakeAzure:
     def synapse(self, workspace: str) -> str:
         return f"https://{workspace}.{self.lakes}"
 
+    def event_hubs(self, namespace: str) -> str:
+        return f"https://{namespace}.hubs.test"
+
 
 @dataclass
 class FakeLogs:
@@ -349,8 +352,15 @@ class FakeTopic:
     published: list[Mapping[str, object]] = field(default_factory=list)
     failure: Failure | None = None
 
+    sent: list[tuple[str, str | None, Mapping[str, object]]] = field(default_factory=list)
+
     async def publish(self, event: Mapping[str, object]) -> None:
         self.published.append(event)
+        if self.failure:
+            raise self.failure
+
+    async def send(self, endpoint: str, key: str | None, event: Mapping[str, object]) -> None:
+        self.sent.append((endpoint, key, event))
         if self.failure:
             raise self.failure
 

@@ -25,6 +25,12 @@ class AzureRest:
         return self.settings.devops
 
     def synapse(self, workspace: str) -> str:
-        """A suffix that is an address itself, as the simulated Azure sets it, has the workspaces as its folders."""
-        suffix = self.settings.synapse_suffix
-        return f"{suffix}/{workspace}" if suffix.startswith("https://") else f"https://{workspace}.{suffix}"
+        return _below(self.settings.synapse_suffix, workspace)
+
+    def event_hubs(self, namespace: str) -> str:
+        return _below(self.settings.event_hubs_suffix, namespace)
+
+
+def _below(suffix: str, name: str) -> str:
+    """A suffix that is an address itself, as the simulated Azure sets it, has the names as its folders."""
+    return f"{suffix}/{name}" if suffix.startswith("https://") else f"https://{name}.{suffix}"

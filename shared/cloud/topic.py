@@ -1,11 +1,13 @@
 """Our own events for others: to an Event Grid topic, where one is set."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.cloud.credentials import Tokens
 from shared.cloud.failures import LOADING, Doing, translating
 from shared.cloud.http import AioHttp
+from shared.errors import TemporaryError
 
 if TYPE_CHECKING:
     from azure.eventgrid.aio import EventGridPublisherClient
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 KEY: Final = "SWITCHYARD_TOPIC_KEY"
 """The secret with a key of the topic; without it the identity of this app is used."""
 
+_MOST: Final = 50
 _DOING: Final = Doing("publishing to the Event Grid topic", "the role 'EventGrid Data Sender' on the topic")
+_MAYBE_DONE: Final = re.compile(r" HTTP 50[024]\b")
 
 
 class EventGridTopic:
@@ -24,27 +28,39 @@ class EventGridTopic:
         self._key = key
         self._tokens = tokens
         self._http = http
-        self._made: EventGridPublisherClient | None = None
+        self._made: dict[tuple[str, str | None], EventGridPublisherClient] = {}
 
-    @property
-    def _client(self) -> "EventGridPublisherClient":
-        if self._made is None:
+    def _client(self, endpoint: str, key: str | None) -> "EventGridPublisherClient":
+        if (endpoint, key) not in self._made:
             with LOADING:
                 from azure.core.credentials import AzureKeyCredential
                 from azure.eventgrid.aio import EventGridPublisherClient
 
-            self._made = EventGridPublisherClient(
-                self._endpoint,
-                AzureKeyCredential(self._key) if self._key else self._tokens,
+            if len(self._made) == _MOST:  # keys are renewed, and addresses may come from events
+                self._made.clear()
+            self._made[endpoint, key] = EventGridPublisherClient(
+                endpoint,
+                AzureKeyCredential(key) if key else self._tokens,
                 transport=self._http.transport(),
                 retry_total=0,  # who asks is the one owner of retries
             )
-        return self._made
+        return self._made[endpoint, key]
 
     async def publish(self, event: Mapping[str, object]) -> None:
-        if not self._endpoint:
-            return
+        if self._endpoint:
+            await self._send(self._endpoint, self._key, event, _DOING)
+
+    async def send(self, endpoint: str, key: str | None, event: Mapping[str, object]) -> None:
+        by = "the key, or the role 'EventGrid Data Sender' on the topic" if key else _DOING.role
+        await self._send(endpoint, key, event, Doing(_DOING.what, by))
+
+    async def _send(self, endpoint: str, key: str | None, event: Mapping[str, object], doing: Doing) -> None:
         # A topic puts its own name on what it takes, and refuses what has another.
         body: dict[str, Any] = {name: value for name, value in event.items() if name != "topic"}
-        with translating(_DOING):
-            await self._client.send(body)
+        try:
+            with translating(doing):
+                await self._client(endpoint, key).send(body)
+        except TemporaryError as error:
+            if error.sent or not _MAYBE_DONE.search(str(error)):
+                raise
+            raise TemporaryError(str(error), retry_after=error.retry_after, sent=True) from error

@@ -39,6 +39,7 @@ ACTED: Final = {
     "batch": "started",
     "data_factory": "started",
     "synapse": "started",
+    "forward": "forwarded",
     "batch_default": "switched",
     "tag_model": "tagged",
     "schedule": "scheduled",
@@ -380,6 +381,8 @@ _TARGETS: Final = (
     "limit",
     "endpoint",
     "pipeline",
+    "topic",
+    "event_hub",
     "name",
     "tags",
 )
