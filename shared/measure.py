@@ -22,7 +22,7 @@ from shared.quality import metrics
 from shared.quality.judge import Finding, Look, look_at
 from shared.quality.rows import Row, joined, lines
 from shared.quality.watch import ESTIMABLE, Asset, Blob, Collector, Logs, Source, Watch
-from shared.quality.windows import Window, before, due, horizon, window_of
+from shared.quality.windows import Window, before, due, due_at, horizon, window_of
 from shared.record import QUALITY, Estimate, Standing
 from shared.world import EndpointRef, Shelf, Stored, World
 
@@ -56,7 +56,7 @@ class Expected(Struct, frozen=True, omit_defaults=True):
     estimated: dict[str, Estimate]
 
 
-class _Trouble(Struct, frozen=True, omit_defaults=True):
+class Trouble(Struct, frozen=True, omit_defaults=True):
     """Since when nobody knows how good the model is."""
 
     since: datetime
@@ -104,6 +104,11 @@ async def standing(shelf: Shelf, name: str) -> Standing | None:
     return None if text is None else msgspec.json.decode(text, type=Standing)
 
 
+async def trouble(shelf: Shelf, name: str) -> Trouble | None:
+    text = await shelf.get(_TROUBLES, name)
+    return None if text is None else msgspec.json.decode(text, type=Trouble)
+
+
 # On schedule
 
 
@@ -126,6 +131,16 @@ async def measure(world: World, watch: Watch, *, tell: bool = True) -> list[Look
 async def _due(shelf: Shelf, watch: Watch, now: datetime) -> list[tuple[Window, int]]:
     done = [name.rpartition("-") for name, _ in await shelf.all(_done(watch), after=horizon(watch, now).id)]
     return [(one.window, one.look) for one in due(watch, now, [(window, int(n)) for window, _, n in done])]
+
+
+async def past(world: World, watch: Watch, window: Window, *, tell: bool = False) -> Look:
+    """A window that is over, whenever that was: as it can be seen now. PermanentError for one that is not due yet."""
+    late = world.clock() - due_at(watch, window)
+    if late < timedelta():
+        raise PermanentError(
+            f"window {window.id} is due at {due_at(watch, window):%Y-%m-%dT%H:%M}Z: until then truth is missing"
+        )
+    return await look(world, watch, window, min(late // watch.length, watch.looks - 1), tell=tell)
 
 
 async def look(world: World, watch: Watch, window: Window, number: int, *, tell: bool = True) -> Look:
@@ -314,7 +329,7 @@ async def _tell(world: World, watch: Watch, found: Look, earlier: Look | None) -
         await _raise(world, watch, found, "ModelQualityDegraded", _degraded(watch, found, seen))
     past = [one for one in seen if one.window < found.window and one.verdict in {"healthy", "degraded"}]
     if found.verdict == "healthy" and not earlier and past and past[-1].verdict == "degraded":
-        data = _common(watch, found) | {"chart": _chart(watch, past[-1].breached[0], seen)}
+        data = _common(watch, found) | {"chart": chart(watch, past[-1].breached[0], seen)}
         await _raise(world, watch, found, "ModelQualityRecovered", data)
 
 
@@ -360,7 +375,7 @@ def _common(watch: Watch, found: Look) -> dict[str, object]:
     whole = [one for one in found.findings if not one.cohort]
     return {
         "watch": watch.name,
-        "window": _written(watch, found),
+        "window": written(watch, found),
         "start": found.start.isoformat(),
         "end": found.end.isoformat(),
         "look": found.number,
@@ -384,7 +399,7 @@ def _degraded(watch: Watch, found: Look, seen: Sequence[Look]) -> dict[str, obje
             {"name": one.cohort, "metric": one.metric, **_told(one)}
             for one in sorted(cohorts, key=lambda one: (not one.breached, one.cohort, one.metric))
         ],
-        "chart": _chart(watch, first, seen),
+        "chart": chart(watch, first, seen),
     }
 
 
@@ -400,7 +415,7 @@ def _told(one: Finding) -> dict[str, object]:
     return said | {name: value for name, value in known.items() if value is not None}
 
 
-def _chart(watch: Watch, about: Finding, seen: Sequence[Look]) -> dict[str, object]:
+def chart(watch: Watch, about: Finding, seen: Sequence[Look]) -> dict[str, object]:
     """The line that this metric has drawn, as a picture is made of it."""
     points = [
         [look.start.isoformat(), one.value, one.low, one.high, one.n]
@@ -419,7 +434,7 @@ def _chart(watch: Watch, about: Finding, seen: Sequence[Look]) -> dict[str, obje
     }
 
 
-def _written(watch: Watch, found: Look) -> str:
+def written(watch: Watch, found: Look) -> str:
     """The window in the words of a clock there."""
     start, end = (moment.astimezone(ZoneInfo(watch.zone)) for moment in (found.start, found.end))
     last = end - timedelta(minutes=1)
@@ -447,11 +462,11 @@ async def _note(world: World, watch: Watch, newest: Look) -> None:
 async def _in_trouble(world: World, watch: Watch, why: str) -> None:
     """That nobody knows how good the model is, is told once, when it has lasted for longer than the watch's patience."""
     now, shelf = world.clock(), world.shelf
-    text = await shelf.keep(_TROUBLES, watch.name, _dump(_Trouble(now, why)))
-    trouble = msgspec.json.decode(text, type=_Trouble)
+    text = await shelf.keep(_TROUBLES, watch.name, _dump(Trouble(now, why)))
+    trouble = msgspec.json.decode(text, type=Trouble)
     if trouble.told or (now - trouble.since).total_seconds() < watch.patience:
         return
     data = {"watch": watch.name, "reason": why, "since": trouble.since.isoformat(), "endpoint": watch.endpoint}
     name = f"{watch.name}-unknown-{trouble.since:%Y%m%dT%H%M%S}"
     await _say(world, watch, ("ModelQualityUnknown", name), data, "")
-    await shelf.swap(_TROUBLES, watch.name, text, _dump(_Trouble(trouble.since, why, told=True)))
+    await shelf.swap(_TROUBLES, watch.name, text, _dump(Trouble(trouble.since, why, told=True)))

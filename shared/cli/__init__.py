@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     _rollouts(commands.add_parser("rollouts", help="look at the rollouts of a running service, and decide about them"))
     _silences(commands.add_parser("silences", help="hold messages back for a time"))
     _freezes(commands.add_parser("freezes", help="hold rollouts back for a time"))
+    _quality(
+        commands.add_parser("quality", help="hold predictions of a running service's models against what came true")
+    )
     return parser
 
 
@@ -243,6 +246,25 @@ def _freezes(parser: argparse.ArgumentParser) -> None:
     lift.add_argument("--by", default=_user(), metavar="NAME", help="who lifts it (the user of this machine)")
     for name, verb in {"list": listing, "add": add, "lift": lift}.items():
         _remote(verb, "freezes", name)
+
+
+def _quality(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = verbs.add_parser("list", help="how the watched models stand")
+    run = verbs.add_parser("run", help="look at the windows that are due, now, and tell of what got worse")
+    run.add_argument("name", nargs="?", metavar="NAME", help="of a file below quality/, without .yaml (all of them)")
+    run.add_argument(
+        "--at", metavar="TIME", help="at the newest window that was due at this RFC 3339 time; tells nobody"
+    )
+    backfill = verbs.add_parser("backfill", help="look at windows of the past, and tell nobody")
+    backfill.add_argument("name", metavar="NAME", help="of a file below quality/, without .yaml")
+    backfill.add_argument(
+        "--since", required=True, metavar="WHEN", help="an RFC 3339 time, or how long ago, such as 30d"
+    )
+    backfill.add_argument("--until", metavar="WHEN", help="likewise (now)")
+    backfill.add_argument("--tell", action="store_true", help="raise the events of what got worse, too")
+    for name, verb in {"list": listing, "run": run, "backfill": backfill}.items():
+        _remote(verb, "quality", name)
 
 
 def _remote(parser: argparse.ArgumentParser, module: str, verb: str, *, json: bool = True) -> None:

@@ -17,9 +17,13 @@ def ask(
     path: str,
     query: Mapping[str, object] | None = None,
     said: Mapping[str, object] | None = None,
+    *,
+    patience: float = 30,
 ) -> Any:
-    """The JSON that the service answers with. Raises FailedError, with its own words, where it says no."""
-    answer = _answer(method, url, path, query, said)
+    """The JSON that the service answers with. Raises FailedError, with its own words, where it says no. `patience`: seconds that the
+    answer may take.
+    """
+    answer = _answer(method, url, path, query, said, patience=patience)
     try:
         return answer.json()
     except requests.JSONDecodeError as error:
@@ -46,11 +50,12 @@ def _answer(
     said: Mapping[str, object] | None = None,
     *,
     stream: bool = False,
+    patience: float = 30,
 ) -> requests.Response:
     url, headers = _keyed(url)
     try:
         asked: dict[str, Any] = {"params": query, "json": said, "headers": headers, "stream": stream}
-        answer = requests.request(method, f"{url}{path}", timeout=30, **asked)
+        answer = requests.request(method, f"{url}{path}", timeout=patience, **asked)
     except requests.ConnectionError as error:
         raise FailedError(f"no service answers at {url}: start one with `switchyard serve`") from error
     except requests.RequestException as error:

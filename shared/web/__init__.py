@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared import book, chain, follow
 from shared.errors import PermanentError, TemporaryError
 from shared.record import EventRecord
-from shared.web import api, asked, chains, console, kept, rollouts, silences
+from shared.web import api, asked, chains, console, kept, quality, rollouts, silences
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
 from shared.web.silences import asked_for
@@ -98,6 +98,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
             rollouts.event_chart(desk),
             Route("/events/{id:path}", event_page),
             *kept.routes(desk),
+            *quality.routes(desk),
             *rollouts.routes(desk),
             Route("/static/{name}", _static),
         ],

@@ -155,6 +155,10 @@ _ENDED: Final = 10
 """Freezes that are over, on the page."""
 
 
+def quality(desk: Desk, request: Request, models: Sequence[Mapping[str, Any]]) -> Response:
+    return _page(desk, request, "quality.html", models=models)
+
+
 async def freezes(desk: Desk, request: Request) -> Response:
     now = desk.world.clock()
     found = await book.freezes(desk.world.shelf, now)

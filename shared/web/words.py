@@ -12,6 +12,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "nav": ("Pages", "ページ"),
     "nav.events": ("Events", "イベント"),
     "nav.rollouts": ("Rollouts", "ロールアウト"),
+    "nav.quality": ("Quality", "品質"),
     "nav.freezes": ("Freezes", "凍結"),
     "nav.silences": ("Silences", "サイレンス"),
     "nav.inbox": ("Inbox", "受信箱"),
@@ -38,6 +39,35 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "有効なルールがありません。設定を読み込めませんでした。イベントは保存されますが、何も実行されません。",
     ),
     "health.show": ("What is wrong", "問題の内容"),
+    # Model quality
+    "quality.title": ("Model quality", "モデル品質"),
+    "quality.lead": (
+        "Predictions, held against what came true. A model counts as degraded when its whole interval lies beyond a limit.",
+        "予測と実際の結果を照合した評価です。信頼区間全体がしきい値を外れた場合に「低下」と判定します。",
+    ),
+    "quality.none": ("No model is watched", "監視対象のモデルはありません"),
+    "quality.none.how": (
+        "A file in quality/ watches one: docs/quality.md",
+        "quality/ に設定ファイルを置くと監視を開始します（docs/quality.md）",
+    ),
+    "quality.healthy": ("healthy", "正常"),
+    "quality.degraded": ("degraded", "低下"),
+    "quality.not enough": ("too few truths", "正解不足"),
+    "quality.unknown": ("unknown", "不明"),
+    "quality.never": ("not measured yet", "未評価"),
+    "quality.window": (
+        "Window {window}, {labelled} of {predictions} predictions with a known outcome",
+        "集計期間 {window}、予測 {predictions} 件のうち正解判明 {labelled} 件",
+    ),
+    "quality.trouble": ("Not measured since {since}: {why}", "{since} 以降評価できていません: {why}"),
+    "quality.metric": ("Metric", "指標"),
+    "quality.whole": ("all predictions", "全体"),
+    "quality.value": ("Measured (interval)", "実測値（信頼区間）"),
+    "quality.limit": ("Limit", "しきい値"),
+    "quality.reference": ("Training run", "学習時"),
+    "quality.estimated": ("Expected from scores", "スコアからの推定"),
+    "quality.n": ("Predictions", "件数"),
+    "quality.chart": ("Over time", "推移"),
     # The list
     "events.title": ("Events", "イベント"),
     "events.lead": (
