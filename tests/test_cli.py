@@ -421,7 +421,7 @@ def test_one_event_is_shown_as_a_story(far, capsys):
     line = {"path": "metrics.auc", "expected": ">= 0.9", "actual": 0.93, "present": True, "held": True, "note": ""}
     full = BRIEF | {
         "bytes": "",
-        "facts": {"metrics": {"auc": 0.93}, "job": None, "unknown": {}},
+        "facts": {"metrics": {"auc": 0.93}, "job": None, "drift": None, "unknown": {}},
         "decision": {
             "config": "abc",
             "considered": 4,

@@ -285,7 +285,28 @@ async def test_metrics_are_the_last_value_of_each(platform: AzureML) -> None:
     assert 0 < metrics["auc"] < 1
 
 
-@pytest.mark.parametrize("ask", ["job", "metrics"])
+async def test_what_a_monitor_found_is_read_from_its_runs(box: Box, platform: AzureML) -> None:
+    here = box.azure.azureml.workspace(WHERE.subscription, WHERE.resource_group, WHERE.workspace)
+    inputs = {"baseline_data": {"jobInputType": "mltable", "uri": "azureml:train:3"}}
+    body = {"jobType": "Pipeline", "experimentName": "fraud-monitor", "inputs": inputs}
+    said = (
+        'The signal \'fraud_data_drift\' has failed due to … [\'{"group":"a","metric_value":2,"threshold_value":1}\']'
+    )
+    pipeline = {"azureml.runsource": "azureml.PipelineRun"}
+    top = box.azure.azureml.begin(here, "monitor-1", body, extra=pipeline)
+    signal = box.azure.azureml.begin(here, "signal-1", body | {"inputs": {}}, parent=top, extra=pipeline)
+    tagged = body | {"tags": {"azureml_modelmonitor_threshold_breached": said}}
+    step = box.azure.azureml.begin(here, "compare-1", tagged, parent=signal, extra={"azureml.runsource": "azureml.StepRun"})
+    for run in (step, signal, top):
+        run.status = "Failed"
+    for name in ("monitor-1", "signal-1", "compare-1"):
+        drift = await platform.drift(WHERE, name)
+        assert (drift.monitor, drift.signal, drift.features) == ("fraud", "data_drift", ("a",))
+        assert drift.coefficient == 2
+        assert drift.baseline == "azureml:train:3"
+
+
+@pytest.mark.parametrize("ask", ["job", "metrics", "drift"])
 async def test_a_run_that_is_not_there_is_named(platform: AzureML, ask: str) -> None:
     with pytest.raises(PermanentError, match=r"run no-such-run: not found \(HTTP 404\)"):
         await getattr(platform, ask)(WHERE, "no-such-run")

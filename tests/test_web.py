@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.breach import Crossed
 from shared.errors import PermanentError, Problem, TemporaryError
-from shared.events import Event, Run, parse
+from shared.events import Drift, Event, Run, parse
 from shared.record import (
     Attempt,
     Checked,
@@ -512,6 +513,21 @@ async def test_after_a_replay_the_page_says_that_it_is_on_its_way(desk, good):
 # --- The pages ---
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", "amount psi 0.37 threshold 0.1"), ("ja", "amount psi 0.37 しきい値 0.1")],
+)
+async def test_what_crossed_its_threshold_is_shown_with_both(desk, language, words):
+    found = Drift(signal="data_drift", crossed=(Crossed("amount", "psi", 0.37, 0.1),))
+    desk.book.add(decided(desk.loaded, completed(), Facts(drift=found)), [])
+    page = await desk.get(f"/events/event-1?lang={language}")
+    assert words in words_of(page.text)
+    told = (await desk.get("/api/events/event-1")).json
+    assert told["facts"]["drift"]["crossed"] == [
+        {"feature": "amount", "metric": "psi", "value": 0.37, "threshold": 0.1}
+    ]
+
+
 async def test_the_story_is_told_in_words(desk, good):
     said = words_of((await desk.get(f"/events/{good.id}")).text)
     assert "4 rules were in force. 2 matched. 3 actions followed: 2 done, 1 refused." in said
@@ -752,7 +768,9 @@ def records(draw: st.DrawFn) -> tuple[EventRecord, list[IntentRecord]]:
     intent = Intent("k", "r1", said(), draw(st.sampled_from(["teams", "other"])) + said(), {said(): {said(): said()}})
     checked = Checked(said(), said(), draw(st.none() | hostile | st.lists(hostile)), draw(st.booleans()), False, said())
     decision = Decision(said(), 1, (Verdict(said(), said(), "matched", (checked,), ("k",)),))
-    facts = Facts({said(): 0.1}, Job(status=said(), error=said(), studio_url=said()), {said(): said()})
+    crossed = (Crossed(said(), said(), 0.2, 0.1),) if draw(st.booleans()) else ()
+    drift = Drift(signal=draw(st.none() | hostile), crossed=crossed)
+    facts = Facts({said(): 0.1}, Job(status=said(), error=said(), studio_url=said()), {said(): said()}, drift)
     status: Any = draw(st.sampled_from(["deciding", "decided", "failed", "refused"]))
     raw = base64.b64encode(said().encode()).decode()
     record = EventRecord("r1", NOW, status, event, decision, facts, refusal=said(), bytes=raw)

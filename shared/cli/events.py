@@ -89,8 +89,18 @@ def _fields(record: Mapping[str, Any]) -> dict[str, object]:
         "seen": _seen(record.get("acknowledged")),
         "metrics": ", ".join(f"{name} {value}" for name, value in (facts.get("metrics") or {}).items()),
         "error": (facts.get("job") or {}).get("error"),
+        "drift": _crossed(event.get("drift") or facts.get("drift") or {}),
         "unknown": "; ".join(f"{name}: {reason}" for name, reason in (facts.get("unknown") or {}).items()),
     }
+
+
+def _crossed(drift: Mapping[str, Any]) -> str | None:
+    """The features beyond their thresholds."""
+    told = (
+        f"{one['feature']} {one.get('value', '?')} (threshold {one.get('threshold', '?')})"
+        for one in drift.get("crossed") or ()
+    )
+    return ", ".join(told) or None
 
 
 def _seen(ack: Mapping[str, Any] | None) -> str | None:

@@ -127,7 +127,7 @@ class AzureML:
         return before
 
     async def drift(self, where: WorkspaceRef, run: str) -> Drift:
-        doing = Doing(f"looking up what monitor run {run} found", ROLE)
+        doing = Doing(f"looking up the drift of run {run}", ROLE)
 
         async def ask(name: str, what: str) -> Json:
             return await self._workspaces.history(

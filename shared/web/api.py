@@ -248,7 +248,7 @@ def full(
         "bytes": record.bytes,
         "acknowledged": ack and _plain(ack),
         "event": record.event and view(record.event, facts or Facts()),
-        "facts": facts and {"metrics": facts.metrics, "job": facts.job, "unknown": facts.unknown},
+        "facts": facts and {"metrics": facts.metrics, "job": facts.job, "drift": facts.drift, "unknown": facts.unknown},
         "decision": decision
         and {
             "config": decision.config,

@@ -302,6 +302,18 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "lookup.metrics": ("Metrics", "メトリック"),
     "lookup.metrics.none": ("The run has logged no metrics.", "このジョブにはメトリックが記録されていません。"),
     "lookup.job": ("Run", "ジョブ"),
+    "lookup.drift": ("Model monitor", "モデルモニター"),
+    "lookup.drift.none": (
+        "No breached threshold explains how this run ended.",
+        "このジョブの終了は、モニターのしきい値超過によるものではありません。",
+    ),
+    "lookup.drift.unnamed": (
+        "A threshold was breached; the monitor's run does not say of which feature.",
+        "しきい値を超えましたが、どの特徴量かはモニターのジョブに記録されていません。",
+    ),
+    "drift.title": ("Beyond their thresholds", "しきい値を超えた特徴量"),
+    "drift.all": ("all of them", "全体"),
+    "drift.threshold": ("threshold {threshold}", "しきい値 {threshold}"),
     "lookup.unknown": ("{lookup} could not be looked up: {reason}", "{lookup} を照会できませんでした: {reason}"),
     "job.status": ("Status", "状態"),
     "job.name": ("Name", "名前"),
