@@ -296,7 +296,9 @@ async def test_what_a_monitor_found_is_read_from_its_runs(box: Box, platform: Az
     top = box.azure.azureml.begin(here, "monitor-1", body, extra=pipeline)
     signal = box.azure.azureml.begin(here, "signal-1", body | {"inputs": {}}, parent=top, extra=pipeline)
     tagged = body | {"tags": {"azureml_modelmonitor_threshold_breached": said}}
-    step = box.azure.azureml.begin(here, "compare-1", tagged, parent=signal, extra={"azureml.runsource": "azureml.StepRun"})
+    step = box.azure.azureml.begin(
+        here, "compare-1", tagged, parent=signal, extra={"azureml.runsource": "azureml.StepRun"}
+    )
     for run in (step, signal, top):
         run.status = "Failed"
     for name in ("monitor-1", "signal-1", "compare-1"):
