@@ -211,7 +211,8 @@ def _otherwise(one: Difference, says: Mapping[str, Mapping[str, object]]) -> str
     if before.at != after.at:
         parts.append(f"at {before.at:%H:%M:%S} → at {after.at:%Y-%m-%d %H:%M:%S}")
     if before.who != after.who:
-        parts.append(f"to {before.who or 'nobody on call'} → to {after.who or 'nobody on call'}")
+        word, nobody = ("to", "nobody on call") if before.verb == "notify" else ("tell:", "nobody")
+        parts.append(f"{word} {before.who or nobody} → {word} {after.who or nobody}")
     if before.together != after.together:
         parts.append(f"about {before.together or 1} → about {after.together or 1} events")
     if before.says != after.says:

@@ -81,7 +81,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     key: str = ""
     until: datetime | None = None
     who: str = ""
-    """The one on call, where a schedule says who is told."""
+    """The one on call, where a schedule says who is told; of what is started, the receiver that hears how it ended."""
 
     @property
     def acted(self) -> bool:
@@ -331,7 +331,7 @@ class Rehearsal:
         intent, terms = case.intent, case.intent.terms
         target, receiver, who = "", "", ""
         if terms is not None:
-            target, receiver = terms.pipeline, terms.receiver
+            target, receiver, who = terms.pipeline, terms.receiver, terms.tell
             if terms.schedule:
                 found = address_of(self.loaded.config, terms.schedule, intent.action, self.memory.now)
                 target = who = found[0] if found else ""

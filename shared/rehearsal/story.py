@@ -31,7 +31,7 @@ _GIVEN: Final = ("event", "send", "silence", "retrain", "quality")
 _VERBS: Final = ("notify", *(name for name, action in discover().items() if not action.internal))
 _OUTCOMES: Final = ("suppressed", "held", "collected", "waits", "undecided", "refused")
 _NUMBERS: Final = ("measured", "estimated", "reference")
-_MORE: Final = ("rule", "to", "together", "times")
+_MORE: Final = ("rule", "to", "tell", "together", "times")
 GUARDS: Final = {
     "suppressed": ("throttle", "calendar", "silence", "acknowledged", "escalation", "cooldown", "concurrency", "worth"),
     "held": ("budget", "loop", "parts"),
@@ -486,8 +486,19 @@ class _File:
         outcome = outcomes[0] if outcomes else ""
         guard, until = self._guard(outcome, items[outcome]) if outcome else ("", None)
         to = report.text(items["to"], "who is on call") if "to" in items else ""
+        to = self._told(verb, items["tell"]) if "tell" in items else to
         together, times = (self._count(name, items.get(name)) for name in ("together", "times"))
         return Expected(node.at, rule or "", verb, target, outcome, guard, to or "", together, until, times or 1)
+
+    def _told(self, verb: str, node: Node) -> str:
+        """Who hears how what was started has ended."""
+        action = discover().get(verb)
+        if action is None or action.look is None:
+            self._report.say(node.at, f"'tell' goes with what is started and goes on, not with {verb!r}")
+        name = self._report.text(node, "the receiver that hears how it ended") or ""
+        if name and name not in self._loaded.config.receivers:
+            self._report.say(node.at, f"unknown receiver {name!r}{nearest(name, self._loaded.config.receivers)}")
+        return name
 
     def _known(self, rule: str) -> set[str]:
         """The names to choose from: of rules that nobody writes, only where one is meant."""

@@ -344,9 +344,12 @@ def _about_the_same(line: Expected, one: Happened) -> bool:
 # In words
 
 
+_TELLS: Final = frozenset({"notify", "teams", "email", "sms"})
+
+
 def _doing(verb: str, target: str, to: str = "") -> str:
     said = f"{verb} {target}".strip()
-    return f"{said} (to {to})" if to else said
+    return f"{said} ({'to' if verb in _TELLS else 'tell:'} {to})" if to else said
 
 
 def _fate(one: Happened) -> str:

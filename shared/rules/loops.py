@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.actions import discover
 from shared.events import TYPES
 from shared.rollout.policy import Policy
 from shared.rules.match import Line
@@ -77,11 +78,23 @@ class _Graph:
             yield from (Caused(one, shapes(one), sure=False) for one in sorted(self.types - _OURS))
         elif step.action in _LEADS:
             yield from _LEADS[step.action](rule, step, self.policies)
+        if _goes_on(step.action):
+            yield from _followed(rule, step)
+
+
+def _leads(action: str) -> bool:
+    return action in _LEADS or action in _OUTSIDE or _goes_on(action)
+
+
+def _goes_on(action: str) -> bool:
+    """Whether its end is an event."""
+    known = discover().get(action)
+    return known is not None and known.look is not None
 
 
 def circles(rules: Sequence[Rule], policies: Mapping[str, Policy]) -> list[tuple[Arrow, ...]]:
     """The ways in which rules come back to themselves, the surest of each. One that has a shorter one within it is left out."""
-    acting = [rule for rule in rules if any(step.action in _LEADS or step.action in _OUTSIDE for step in rule.steps)]
+    acting = [rule for rule in rules if any(_leads(step.action) for step in rule.steps)]
     graph = _Graph(acting, policies, frozenset(event for rule in acting for event in rule.events))
     number = {id(rule): n for n, rule in enumerate(acting)}
     found: dict[tuple[int, ...], tuple[Arrow, ...]] = {}
@@ -174,6 +187,15 @@ def _promote(rule: Rule, step: Step, policies: Mapping[str, Policy]) -> Iterator
         yield Caused(type_, _closed(shapes(type_), told), kept, tagged=True)
     deployed = tuple(shape.with_fields(fields) for shape in shapes("ModelDeployed") if "model.name" in shape.fields)
     yield Caused("ModelDeployed", deployed, kept)
+
+
+def _followed(rule: Rule, step: Step) -> Iterator[Caused]:
+    """Its end, with what the event behind it had, and the tags of what we start."""
+    fields = {f"tags.{name}": SOME_TEXT for name in _CAUSE}
+    fields |= {"data.rule": _given(rule.name), "data.action": _given(step.action)}
+    kept = _kept(rule, (*(() if step.params.get("workspace") else _PLACE), "model.name", "model.version"), "tags.")
+    for type_ in ("ActionCompleted", "ActionFailed"):
+        yield Caused(type_, tuple(shape.with_fields(fields) for shape in shapes(type_)), kept, tagged=True)
 
 
 def _expect(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]:

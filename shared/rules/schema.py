@@ -225,6 +225,7 @@ def _line() -> Json:
         "rule": {"type": "string"},
         **dict.fromkeys(verbs, name),
         "to": {"type": "string", "description": "Who is on call."},
+        "tell": {"type": "string", "description": "The receiver that hears how what was started has ended."},
         "together": {"type": "integer", "minimum": 1, "description": "Events that one message is about."},
         "times": {"type": "integer", "minimum": 1},
         "suppressed": {"enum": [True, *suppressed]},

@@ -154,11 +154,14 @@ _WAYS: Final[Mapping[str, tuple[_Way, ...]]] = {
         ),
         (_ROLLOUT,),
     ),
-    "ActionFailed": (
-        _Way((_PLACE, _MODEL), _TAGS, {}),
-        _Way((_PLACE,), _TAGS, {}),
-        _Way((_PLACE, _MODEL), _TAGS),
-        _Way((_PLACE,), _TAGS),
+    **dict.fromkeys(
+        ("ActionCompleted", "ActionFailed"),
+        (
+            _Way((_PLACE, _MODEL), _TAGS, {}),
+            _Way((_PLACE,), _TAGS, {}),
+            _Way((_PLACE, _MODEL), _TAGS),
+            _Way((_PLACE,), _TAGS),
+        ),
     ),
     "EventRefused": (_Way(),),
 }

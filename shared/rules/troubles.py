@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from shared.actions import Language
+from shared.actions import Language, discover
 from shared.events import BREACH, Event
 from shared.record import EventRecord, Facts, run_of
 from shared.rollout.hours import seconds
@@ -193,11 +193,13 @@ def _quality(event: Event, _: Facts) -> Trouble:
 def _action(event: Event, _: Facts) -> Trouble:
     """Not all failed actions: those of the same rule that fail in the same action."""
     rule, action = str(event.data.get("rule") or ""), str(event.data.get("action") or "")
+    known = discover().get(action)
+    follows = bool(rule) and known is not None and known.look is not None
     return Trouble(
         _block({"type": event.type, "data.rule": rule, "data.action": action}),
-        None,
+        _block({"type": "ActionCompleted", "data.rule": rule, "data.action": action}) if follows else None,
         ("failures of {action} by the rule {rule}", "ルール {rule} の {action} の失敗"),
-        _ONLY_TIME,
+        ("until what it starts ends well", "開始したものが正常に終了するまで") if follows else _ONLY_TIME,
         {"action": action or "–", "rule": rule or "–"},
     )
 
