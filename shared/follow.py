@@ -108,9 +108,14 @@ def _name(key: str) -> str:
 
 async def _index(world: World, account: Followed) -> None:
     """By the job's name, for the events about it. The time stands first, by which it is put away."""
-    job = account.handle.get("job")
-    if isinstance(job, str) and job:
+    job = _job(account.handle)
+    if job:
         await world.shelf.put(FOLLOWED_JOBS, name_of(job, 100), f"{account.began.isoformat()} {account.key}")
+
+
+def _job(handle: Mapping[str, object]) -> str:
+    """The job of Azure ML that it is; "" where it is something else."""
+    return str(handle.get("job") or "") if handle.get("workspace") else ""
 
 
 async def account_of(world: World, key: str) -> Followed | None:
@@ -140,8 +145,7 @@ async def hear(world: World, event: Event) -> None:
 
 def _there(handle: Mapping[str, object], event: Event) -> bool:
     """Names of jobs are unique in their workspace only."""
-    workspace = handle.get("workspace")
-    return not workspace or str(workspace).casefold() == (event.workspace or "").casefold()
+    return str(handle.get("workspace")).casefold() == (event.workspace or "").casefold()
 
 
 async def look(world: World, message: wire.Follow, limit: float) -> Followed | None:
@@ -262,7 +266,7 @@ def _event(account: Followed, kind: str, what: str, at: datetime, said: Mapping[
     """Under an id of its own: raised twice it is one."""
     behind, handle, progress = account.behind, account.handle, account.progress
     assert progress is not None
-    job = str(handle.get("job") or "")
+    job = _job(handle)
     place = {name: str(handle.get(name) or "") for name in ("subscription", "resource_group", "workspace")}
     if not all(place.values()):
         place = {name: getattr(behind, name) or "" for name in place}

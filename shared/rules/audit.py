@@ -7,7 +7,7 @@ from typing import Final
 
 from shared import messages
 from shared.rules.load import ARRIVED, MISSING, ORPHANS, TELL, UNTOLD, Loaded
-from shared.rules.loops import Arrow, circles
+from shared.rules.loops import ENDED, Arrow, circles
 from shared.rules.match import PRESENT, Block, Condition, Line, When, line
 from shared.rules.paths import Path, find
 from shared.rules.plan import Rule, Step
@@ -424,7 +424,10 @@ def _arrow(arrow: Arrow) -> str:
 
 
 def _remedy(path: Sequence[Arrow]) -> str:
-    tagged = next((arrow for arrow in path if arrow.caused.tagged), None)
+    tagged = next((arrow for arrow in path if arrow.caused.tagged and arrow.caused.type not in ENDED), None)
+    ended = next((arrow for arrow in path if arrow.caused.type in ENDED), None)
+    if tagged is None and ended is not None:
+        return f": the end of what {_said(ended.rule)} starts always carries our tags, and `limits.depth` ends the circle; ask for more in {_said(ended.then)}"
     if tagged is not None:
         return f": ask for 'tags.switchyard_rule: absent' in {tagged.then.name!r}, which what we start carries"
     return ", and nothing in it carries our tags, so that the causal depth does not end it: ask for what only outside events have"

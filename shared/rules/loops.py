@@ -26,6 +26,9 @@ _OURS: Final = frozenset(TYPES) - frozenset(FROM_AZURE)
 """What only the service itself raises."""
 
 
+ENDED: Final = ("ActionCompleted", "ActionFailed")
+"""How what is followed ends."""
+
 _ALL: Final[Goal] = all_of(())
 
 
@@ -194,7 +197,7 @@ def _followed(rule: Rule, step: Step) -> Iterator[Caused]:
     fields = {f"tags.{name}": SOME_TEXT for name in _CAUSE}
     fields |= {"data.rule": _given(rule.name), "data.action": _given(step.action)}
     kept = _kept(rule, (*(() if step.params.get("workspace") else _PLACE), "model.name", "model.version"), "tags.")
-    for type_ in ("ActionCompleted", "ActionFailed"):
+    for type_ in ENDED:
         yield Caused(type_, tuple(shape.with_fields(fields) for shape in shapes(type_)), kept, tagged=True)
 
 
