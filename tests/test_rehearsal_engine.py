@@ -20,6 +20,29 @@ SAME = {"sent": "done", "started": "done", "met": "done", "missing": "done"}
 TEAMS = ("once", "gathered", "crowd", "sweep", "wake", "learn", "office", "fraud")
 
 
+DELIVERIES = """
+  - name: parts-complete
+    event: BlobCreated
+    throttle: {complete_within: 10m, parts: -of-(\\d+), marker: ^_DONE}
+    do: [{notify: phones}, {notify: fraud}]
+  - name: parts-missing
+    event: BlobCreated
+    throttle: {incomplete_after: 10m, parts: -of-(\\d+)}
+    do: [{notify: fraud}]
+"""
+
+
+def blob(folder, file):
+    return lambda name: {
+        "id": name,
+        "topic": "/subscriptions/s1/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/lake",
+        "subject": f"/blobServices/default/containers/in/blobs/{folder}/{file}",
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "data": {"api": "PutBlob", "contentLength": 3, "url": f"https://lake/in/{folder}/{file}"},
+        "dataVersion": "",
+    }
+
+
 def about_run(kind, team, status, experiment):
     tags = {"team": team}
     return lambda name: run_event(name, kind, runStatus=status, runTags=tags, experimentName=experiment)
@@ -65,6 +88,7 @@ happenings = st.one_of(
     st.builds(sweep_ended, st.sampled_from(["p1", "p2"])),
     st.builds(registered, st.sampled_from(["fraud", "learn"]), st.sampled_from("12")),
     st.builds(deployed, st.sampled_from("12")),
+    st.builds(blob, st.sampled_from(["d1", "d2"]), st.sampled_from(["a-of-2", "b-of-2", "_DONE"])),
 )
 
 
@@ -79,7 +103,7 @@ async def test_what_the_service_does_is_what_was_rehearsed(folder, moments):
     name = len(list(folder.iterdir()))
     outside = Outside()
     with opened(folder / f"{name}.db") as database:
-        station = Station(outside, database, RULES, MAIN)
+        station = Station(outside, database, RULES + DELIVERIES, MAIN)
         rehearsal = Rehearsal(station.service.loaded, start=outside.clock())
         told = []
 
