@@ -1,5 +1,6 @@
 """Mail and SMS through the real SDKs, against the simulated Azure: what arrives, and how often."""
 
+import asyncio
 import subprocess
 import sys
 from base64 import b64encode
@@ -241,6 +242,19 @@ async def test_a_letter_by_smtp_is_read_without_its_pictures_too(mailbox: tuple[
         "text/html",
         "image/png",
     ]
+
+
+async def test_whoever_stops_does_not_wait_for_a_mail_server_that_says_nothing(box: Box) -> None:
+    box.sim.faults.append(Fault("smtp", "hang"))
+    came = len(box.sim.inbox.all("email"))
+    sending = asyncio.create_task(SmtpMail(box.environment["SMTP_URL"], "ml@contoso.com").send(LETTER, "letter-15"))
+    async with asyncio.timeout(10):
+        while len(box.sim.inbox.all("email")) == came:  # noqa: ASYNC110 (the server is in another thread)
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+    box.sim.faults.clear()
 
 
 # What is not set up, and what is not loaded

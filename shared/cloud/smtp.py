@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate
@@ -81,20 +82,25 @@ class SmtpMail:
 
         server = _server(self._url)
         message = self._message(letter, key, server)
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.user,
+            password=server.password,
+            use_tls=server.tls,
+            start_tls=server.starttls,
+            tls_context=self._trust,
+            timeout=_TIMEOUT,
+        )
         try:
-            refused, _ = await aiosmtplib.send(
-                message,
-                hostname=server.host,
-                port=server.port,
-                username=server.user,
-                password=server.password,
-                use_tls=server.tls,
-                start_tls=server.starttls,
-                tls_context=self._trust,
-                timeout=_TIMEOUT,
-            )
+            await client.connect()
+            refused, _ = await client.send_message(message)
+            with suppress(aiosmtplib.SMTPException):
+                await client.quit()
         except aiosmtplib.SMTPException as error:
             raise _translated(error) from error
+        finally:
+            client.close()  # whoever is told to stop does not wait for a goodbye
         if refused:
             told = "; ".join(f"{address}: {code} {one_line(said)}" for address, (code, said) in refused.items())
             raise PermanentError(f"the mail went to some only; the server refused {told}")
