@@ -97,7 +97,8 @@ class _GitHub:
         self._keep(request, f"repository_dispatch {kind}", body, payload, wrong)
         if wrong:
             return _error(422, f"Invalid request.\n\n{wrong}")
-        self._start(request, "repository_dispatch", f"on-{kind}.yml", "main", str(kind))
+        # Here, the `run-name` of a workflow shows the caller's key.
+        self._start(request, "repository_dispatch", f"on-{kind}.yml", "main", f"{kind} {_key(payload) or ''}".rstrip())
         return Response(status_code=204)
 
     async def workflow_dispatch(self, request: Request) -> Response:

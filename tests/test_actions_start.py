@@ -151,6 +151,16 @@ async def test_a_repository_dispatch_stays_within_ten_keys(payload: dict[str, ob
     assert body["client_payload"]["switchyard"]["key"] == KEY
 
 
+async def test_a_repository_dispatch_is_found_again_by_a_run_name_that_shows_our_key():
+    outside = Outside()
+    found = [{"id": number, "display_title": f"{name} {KEY}"} for number, name in ((43, "train"), (42, "deploy"))]
+    outside.http.answer(200, json.dumps({"workflow_runs": found}).encode())
+    result = await dispatch(RAISE, context(outside, again=True))
+    assert (result.said, result.maybe_twice) == ("model-ready in contoso/fraud was raised by an earlier try", False)
+    outside.http.answer(200, b'{"workflow_runs": [{"id": 1, "display_title": "deploy"}]}')
+    assert (await dispatch(RAISE, context(outside, again=True))).said.endswith("may have been sent twice")
+
+
 async def test_more_than_github_takes_is_not_even_sent():
     outside = Outside()
     with pytest.raises(PermanentError, match=r"client_payload has 7\d,\d+ characters, GitHub takes 65,535"):

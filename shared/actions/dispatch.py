@@ -72,7 +72,13 @@ class Dispatch(Params):
 async def run(params: Dispatch, context: Context) -> Result:
     if params.workflow:
         return await _start(params, params.workflow, context)
-    key = name_of(context.key)
+    key, about = name_of(context.key), f"{params.event_type} in {params.github}"
+    follow: dict[str, object] = {"github": params.github, "event": params.event_type, "key": key, "about": about}
+    if context.again and (found := await _found(context.world, follow, context.event.time)):
+        # It may have started several workflows: that they are many does not mean that it was raised twice.
+        return Result(
+            f"{about} was raised by an earlier try", _link(found[-1]), {"key": key}, maybe_twice=False, follow=follow
+        )
     ours = {_OURS: {**context.cause, "key": key}}
     fits = len(params.payload) < _PAYLOAD_KEYS and _OURS not in params.payload
     payload = ours | (params.payload if fits else {"payload": params.payload})
@@ -80,8 +86,6 @@ async def run(params: Dispatch, context: Context) -> Result:
     body = {"event_type": params.event_type, "client_payload": payload}
     await _ask(context.world, params.github, "POST", "dispatches", str(params.event_type), body)
     twice = f"; {TWICE}" if context.again else ""
-    about = f"{params.event_type} in {params.github}"
-    follow: dict[str, object] = {"github": params.github, "event": params.event_type, "key": key, "about": about}
     return Result(f"raised {about}{twice}", values={"key": key}, follow=follow)
 
 
