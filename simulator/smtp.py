@@ -4,11 +4,14 @@ import asyncio
 from base64 import b64encode
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from typing import Final
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from simulator.state import Simulated
+
+_REFUSED: Final = 550
 
 
 class Server(Controller):
@@ -33,7 +36,7 @@ class _Mailbox:
             await asyncio.sleep(0.01)
         if not isinstance(fault.how, int):
             server.transport.abort()  # type: ignore[union-attr]
-        return "451 4.3.2 Try again later"
+        return "550 5.7.1 Refused" if fault.how == _REFUSED else "451 4.3.2 Try again later"
 
     def _keep(self, envelope: Envelope) -> None:
         mail = message_from_bytes(envelope.original_content or b"", policy=policy.default)

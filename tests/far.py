@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,8 @@ from ruamel.yaml import YAML
 from local.host import Host
 from shared import wire
 from shared.book import HEADS
-from shared.record import FINAL, EventRecord, IntentRecord
+from shared.follow import account_of
+from shared.record import FINAL, EventRecord, IntentRecord, State
 from shared.settings import WORK_QUEUE
 from shared.world import Queue
 from simulator.app import Box
@@ -122,6 +123,8 @@ class Outcome:
 
     effects: int
     record: IntentRecord
+    end: State | None = None
+    """Of what was started, as far as it was followed; None where nothing goes on."""
 
     @property
     def waited(self) -> float:
@@ -151,21 +154,23 @@ class Outcome:
         if status == "refused" and self.effects == 1 and not self.record.maybe_twice:
             return "once, then stops: the record says that it may have been started"
         if status == "refused":
-            code = re.search(r"HTTP \d{3}", attempts[-1].note)
+            code = re.search(r"HTTP \d{3}|SMTP \d{3}", attempts[-1].note.replace("SMTP: ", "SMTP "))
             return f"refused{f': {code[0]}' if code else ''}"
         if status != "done":
             return f"WRONG: {status}"
         if trial == "rate limit":
-            return f"{'waits as asked' if self.waited >= ASKED else 'WRONG: does not wait'}, then {self.times}"
+            waits = "waits as asked" if self.waited >= ASKED else "waits" if self.waited > 1 else "WRONG: does not wait"
+            return f"{waits}, then {self.times}"
         return self.times
 
 
 class Ground:
-    """Where the trials take place."""
+    """Where the trials take place. `without`: settings that the host does not get."""
 
-    def __init__(self, box: Box, folder: Path, far: Sequence[Far]) -> None:
+    def __init__(self, box: Box, folder: Path, far: Sequence[Far], *, without: Collection[str] = ()) -> None:
         self.box = box
         self.far = far
+        self._without = without
         self.state = folder / "state" / "state.db"
         self.told: list[str] = []
         self._config = folder / "config"
@@ -180,6 +185,7 @@ class Ground:
         environ = self.box.environment | SECRETS
         for one in self.far:
             environ = {**environ, **one.environ(self.box)}
+        environ = {name: value for name, value in environ.items() if name not in self._without}
         made = Host(self._config, self.state, environ, clock=self.box.sim.clock.now, pace=RATE)
         assert not made.service.loaded.problems, made.service.loaded.problems
         return made
@@ -207,6 +213,9 @@ class Ground:
         host = self.host()
         host.start()
         seen |= await self._outcomes(host, "restart", before)
+        async with asyncio.timeout(60):
+            ends = await asyncio.gather(*(_followed(host, one.record) for one in seen.values()))
+        seen = {at: replace(one, end=end) for (at, one), end in zip(seen.items(), ends, strict=True)}
         self.told += await self._records(host)
         await host.stop()
         return seen
@@ -280,6 +289,13 @@ async def _ended(host: Host, event: str) -> IntentRecord:
         await asyncio.sleep(0.02)
 
 
+async def _followed(host: Host, started: IntentRecord) -> State | None:
+    """How what was started has ended, as its account says."""
+    while (account := await account_of(host.service.world, started.intent.key)) and account.ended is None:  # noqa: ASYNC110 (as above)
+        await asyncio.sleep(0.05)
+    return account.progress.state if account and account.progress else None
+
+
 def _configuration(far: Sequence[Far]) -> Mapping[str, str]:
     rules = "".join(
         f"  - {{name: {name}, event: {one.on}, match: {{tags.case: {name}}}, do: [{step}]}}\n"
@@ -308,7 +324,7 @@ receivers: {far: {email: rollouts@example.com}}
 workspaces:
   retrain: {subscription: s1, resource_group: mlops, workspace: retrain}
 pipelines:
-  weekly: {workspace: retrain, source: "azureml:fraud_train:3", experiment: weekly}
+  weekly: {workspace: retrain, source: "azureml:fraud_train:3", experiment: weekly, tags: {simulated_seconds: 30}}
 """
 
 
@@ -324,7 +340,8 @@ def _failed_runs(box: Box, far: Far) -> None:
         here = box.azure.azureml.at(far.workspace)
         for trial in TRIALS:
             name = f"run-{_name(far, trial)}"
-            box.azure.azureml.begin(here, name, {"jobType": "Command", "experimentName": "theirs"})
+            body = {"jobType": "Command", "experimentName": "theirs", "tags": {"simulated_seconds": "30"}}
+            box.azure.azureml.begin(here, name, body)
             here.runs[name].status = "Failed"
 
     box.run(go())
@@ -647,14 +664,40 @@ FAR: Final[Sequence[Far]] = (
 )
 
 
-def table(seen: Mapping[tuple[str, Trial], Outcome], far: Sequence[Far] = FAR) -> str:
+SMTP: Final = Far(
+    action="email",
+    variant="by SMTP",
+    step="{email: {to: [smtp@example.com]}}",
+    refused=550,
+    where="smtp",
+    method="",
+    busy=451,
+    count=received("email", "smtp@example.com"),
+)
+
+
+def by_smtp(box: Box, folder: Path) -> Ground:
+    """A host has one transport for mail."""
+    return Ground(box, folder, [SMTP], without=["ACS_ENDPOINT"])
+
+
+def table(seen: Mapping[tuple[str, Trial], Outcome]) -> str:
     """In Markdown, actions by name."""
+    far = [*FAR, SMTP]
     rows = [
-        [one.label, *(seen[one.name, trial].words(trial) if trial in one.trials else "—" for trial in TRIALS)]
+        [
+            one.label,
+            *(seen[one.name, trial].words(trial) if trial in one.trials else "—" for trial in TRIALS),
+            _end(seen[one.name, "success"].end),
+        ]
         for one in sorted(far, key=lambda one: (one.action, far.index(one)))
     ]
-    head = ["action", *TITLES.values()]
+    head = ["action", *TITLES.values(), "followed"]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _end(state: State | None) -> str:
+    return "—" if state is None else "to its end" if state == "succeeded" else f"WRONG: {state}"
 
 
 def written() -> str:
@@ -672,6 +715,7 @@ def main() -> None:
     with Box(rate=RATE) as box, TemporaryDirectory() as folder:
         os.environ.update(box.environment)  # noqa: TID251 (the edge)
         seen = asyncio.run(Ground(box, Path(folder), FAR).play())
+        seen = {**seen, **asyncio.run(by_smtp(box, Path(folder) / "smtp").play())}
     write(table(seen))
     sys.stdout.write(f"{table(seen)}\n")
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ async def test_a_pipeline_gets_what_the_rule_says_and_is_followed_to_its_end(box
         seen = await asked(look_at_run, result, world)
         states.append((seen.state, seen.said.rpartition(": ")[2]))
         box.sim.clock.advance(60)
+    assert seen.ended == START + timedelta(seconds=100)
     assert states == [("queued", "notStarted"), ("running", "inProgress"), ("succeeded", "succeeded")]
     assert seen.link == result.link
 

@@ -147,7 +147,15 @@ async def look(handle: Mapping[str, object], started: datetime, world: World) ->
     said = (
         f"run {build.get('buildNumber') or number} of {handle['about']}: {result if status == 'completed' else status}"
     )
-    return Progress(state, said, _web(build), {"run": number, "status": status, "result": build.get("result")})
+    values = {"run": number, "status": status, "result": build.get("result")}
+    return Progress(state, said, _web(build), values, ended=_moment(build.get("finishTime")))
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 async def _ask(
