@@ -163,7 +163,7 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         mail = smtp.start(sim)
         await eventgrid.start()
         try:
-            levers = control.Control(sim, eventgrid, azureml, story, endpoints, monitor).routes()
+            levers = control.Control(sim, eventgrid, azureml, story, endpoints, batch, monitor).routes()
             async with _served((_server(azure, context), secure), (_server([*inbox.routes(sim), *levers]), plain)):
                 box.environment = _environment(box, mail.port)
                 _describe(folder, box)

@@ -49,6 +49,10 @@ class Endpoint:
     deployments: dict[str, Deployment] = field(default_factory=dict)
 
     @property
+    def path(self) -> str:
+        return f"{self.here.path}/batchEndpoints/{self.name}"
+
+    @property
     def default(self) -> str:
         defaults = self.body["properties"].get("defaults") or {}
         return str(defaults.get("deploymentName") or "")
@@ -108,7 +112,7 @@ class BatchEndpoints:
         return endpoint, endpoint.deployments[name]
 
     def _json(self, endpoint: Endpoint) -> Json:
-        path = f"{endpoint.here.path}/batchEndpoints/{endpoint.name}"
+        path = endpoint.path
         said = {
             "provisioningState": endpoint.state,
             "scoringUri": f"{self._sim.base}/batch{path}/jobs",

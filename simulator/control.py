@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from simulator import studio
 from simulator.arm import Refused, stamp
 from simulator.azureml import AzureML
+from simulator.batch import BatchEndpoints
 from simulator.eventgrid import EventGrid, Schema
 from simulator.faults import Handler
 from simulator.levers import Levers, read
@@ -53,10 +54,11 @@ class Control:
     azureml: AzureML
     story: Story
     endpoints: OnlineEndpoints
+    batch: BatchEndpoints
     monitor: Monitor
 
     def routes(self) -> list[BaseRoute]:
-        levers = Levers(self.sim, self.azureml, self.endpoints, self.monitor, self.story.workspace)
+        levers = Levers(self.sim, self.azureml, self.endpoints, self.batch, self.monitor, self.story.workspace)
         posts: dict[str, Handler] = {
             **levers.posts(),
             "faults": self._faults,
@@ -94,6 +96,7 @@ class Control:
                     each.path: {"traffic": each.traffic, "mirror": each.mirror, "state": each.state}
                     for each in self.endpoints.all()
                 },
+                "batch": {each.path: {"default": each.default, "state": each.state} for each in self.batch.all()},
                 "faults": [asdict(fault) for fault in sim.faults if fault.times > 0],
                 "story": self.story.state,
             }

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from simulator.arm import Json, Refused, stamp
 from simulator.azureml import AzureML, Workspace
+from simulator.batch import BatchEndpoints
 from simulator.faults import Handler
 from simulator.monitor import Blindness, Monitor
 from simulator.online import Endpoint, OnlineEndpoints
@@ -32,13 +33,14 @@ class Where(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Serve(Where, forbid_unknown_fields=True, kw_only=True):
-    """An endpoint as if it had been there for long: this model version serves everything."""
+    """An endpoint as if it had been there for long: this model version serves everything; of a batch endpoint, it is the default."""
 
     name: str
     model: str
     version: str
     deployment: str = "blue"
     auth: str = "AADToken"
+    kind: Literal["online", "batch"] = "online"
 
 
 class Behave(Where, forbid_unknown_fields=True, kw_only=True):
@@ -98,6 +100,7 @@ class Levers:
     sim: Simulated
     azureml: AzureML
     online: OnlineEndpoints
+    batch: BatchEndpoints
     monitor: Monitor
     usual: Workspace
 
@@ -155,6 +158,9 @@ class Levers:
 
     async def _serve(self, request: Request) -> Response:
         wish = await read(request, Serve)
+        if wish.kind == "batch":
+            batch = self.batch.serve(self._here(wish), wish.name, {wish.deployment: f"{wish.model}:{wish.version}"})
+            return JSONResponse({"id": batch.path, "default": batch.default}, 201)
         made = self.online.serve(
             self._here(wish), wish.name, f"{wish.model}:{wish.version}", wish.deployment, wish.auth
         )

@@ -1,5 +1,6 @@
 """Data and platform: batch endpoints, pipelines of others, events for others, labels and schedules."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from msgspec.structs import replace
 
 from shared.actions import Context, data_factory, discover, synapse
@@ -191,6 +193,15 @@ async def test_what_a_batch_endpoint_refuses_is_passed_on(world: World) -> None:
 def test_what_lies_behind_an_event_is_the_most_that_any_part_of_it_says() -> None:
     event = replace(EVENT, tags={"switchyard_depth": "1"}, data={"switchyard_depth": "3"})
     assert depth(replace(event, properties={"switchyard_depth": "2"})) == 3
+
+
+async def test_a_lever_of_the_box_makes_a_batch_endpoint(box: Box, world: World) -> None:
+    asked = {"name": "nightly", "model": "churn", "version": "9", "kind": "batch", "workspace": WHERE.path}
+    made = await asyncio.to_thread(requests.post, f"{box.http}/control/endpoint", json=asked, timeout=5)
+    assert made.json() == {"id": f"{WHERE.path}/batchEndpoints/nightly", "default": "blue"}
+    state = (await asyncio.to_thread(requests.get, f"{box.http}/control/state", timeout=5)).json()
+    assert state["batch"][f"{WHERE.path}/batchEndpoints/nightly"] == {"default": "blue", "state": "Succeeded"}
+    assert "invoked batch endpoint nightly" in (await invoke(Batch(endpoint="nightly"), about(world, "batch-9"))).said
 
 
 # Pipelines of Data Factory and Synapse

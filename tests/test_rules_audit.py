@@ -349,6 +349,25 @@ def test_a_line_that_our_own_runs_do_not_meet_breaks_the_circle(line):
     assert loops(f"name: again, event: RunStatusChanged, match: {{{line}}}, do: [{{retrain: train}}]") == []
 
 
+@pytest.mark.parametrize(
+    ("line", "ends"),
+    [
+        ("run.status: Completed", False),
+        ("run.experiment: nightly", False),
+        ("run.experiment: weekly", True),
+        ("properties.switchyard_rule: absent", True),
+        ("tags.switchyard_rule: absent", False),  # a batch job has the tags of its deployment
+        ("run.is_child: true", True),
+    ],
+)
+def test_a_batch_job_says_in_its_properties_that_it_is_ours(line, ends):
+    scores = f"name: again, event: RunStatusChanged, match: {{{line}}}, do: [{{batch: {{endpoint: nightly}}}}]"
+    told = loops(scores)
+    assert [one.partition(": ask for ")[2] for one in told] == (
+        [] if ends else ["'properties.switchyard_rule: absent' in 'again', which what we start carries"]
+    )
+
+
 def test_what_retraining_leads_to_is_no_drift():
     assert loops("name: drift, event: DriftDetected, do: [{retrain: train}]") == []
 

@@ -237,6 +237,14 @@ def test_what_the_service_needs_itself_comes_too_in_its_own_subscription_where_i
     assert {sub.name for sub in own} == {"switchyard-started-run-completed", "switchyard-started-run-status-changed"}
     assert all(Clause("data.runTags.switchyard_event", "IsNotNull") in sub.clauses for sub in own)
     assert needs(load(rule()).rules) == ()
+    scores = load(rule("BlobCreated", do=[{"batch": {"endpoint": "nightly"}}]), starts)
+    topics = filters(scores.rules, scores.config.workspaces.values(), needs(scores.rules)).topics
+    both = [sub for sub in topics[0].subscriptions if sub.rules[0].startswith("(")]
+    assert {clause.key for sub in both for clause in sub.clauses if clause.operator == "IsNotNull"} == {
+        "data.runTags.switchyard_event",
+        "data.runProperties.switchyard_event",
+    }
+    assert len({sub.name for sub in both}) == len(both)
     need = Need("x", "why", f"{ML}RunCompleted", (Clause("data.runId", "IsNotNull"),))
     (sub,) = subscriptions(rule(), own=[need])
     assert sub.rules == ("r0", "(x)")

@@ -14,7 +14,9 @@ CAUSE_REASON: Final = "switchyard_reason"
 STARTS: Final = frozenset(
     {"retrain", "resubmit", "dispatch", "azure_pipelines", "jenkins", "promote", "batch", "data_factory", "synapse"}
 )
-"""Actions that make new events: only these can feed a loop."""
+"""Actions that make new events: only these can feed a loop. Not `webhook`: most of them tell somebody, and no guard may hold that
+back; what one starts can give the cause on, which is in its body. Not `forward`, which counts by itself.
+"""
 
 DEPTH: Final = 3
 """How long a chain of our own actions may become, where `limits.depth` says nothing else: an event, what we started because

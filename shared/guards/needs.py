@@ -4,20 +4,25 @@ from typing import Final
 
 from shared.guards.loop import CAUSE_EVENT
 from shared.rules.filters import Clause, Need
-from shared.rules.payloads import RUN_COMPLETED, RUN_STATUS_CHANGED, RUN_TAGS, STATUS
+from shared.rules.payloads import RUN_COMPLETED, RUN_PROPERTIES, RUN_STATUS_CHANGED, RUN_TAGS, STATUS
 from shared.rules.plan import Rules
 
-_STARTS_RUNS: Final = frozenset({"retrain", "resubmit", "batch"})
+_CARRIED: Final = {RUN_TAGS: frozenset({"retrain", "resubmit"}), RUN_PROPERTIES: frozenset({"batch"})}
+"""Where a run says that we started it, by the actions that start it."""
 
 
 def needs(rules: Rules) -> tuple[Need, ...]:
     """The ends of the runs that it starts: only by them it knows how many still run."""
-    if not any(step.action in _STARTS_RUNS for rule in rules.rules for step in rule.steps):
-        return ()
-    started = Clause(f"{RUN_TAGS}.{CAUSE_EVENT}", "IsNotNull")
+    asked = {step.action for rule in rules.rules for step in rule.steps}
+    return tuple(need for place, starts in _CARRIED.items() if asked & starts for need in _ends(place))
+
+
+def _ends(place: str) -> tuple[Need, ...]:
+    started = Clause(f"{place}.{CAUSE_EVENT}", "IsNotNull")
     ended = Clause(STATUS, "StringIn", ("Completed", "Failed", "Canceled"))
-    why = "the ends of runs that this service started"
+    what = "runs" if place == RUN_TAGS else "batch jobs"
+    why = f"the ends of {what} that this service started"
     return (
-        Need("started runs that completed", why, RUN_COMPLETED, (started,)),
-        Need("started runs that ended", why, RUN_STATUS_CHANGED, (started, ended)),
+        Need(f"started {what} that completed", why, RUN_COMPLETED, (started,)),
+        Need(f"started {what} that ended", why, RUN_STATUS_CHANGED, (started, ended)),
     )

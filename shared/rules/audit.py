@@ -424,10 +424,11 @@ def _arrow(arrow: Arrow) -> str:
 
 
 def _remedy(path: Sequence[Arrow]) -> str:
-    tagged = next((arrow for arrow in path if arrow.caused.tagged and arrow.caused.type not in ENDED), None)
+    told = next((arrow for arrow in path if arrow.caused.carried and arrow.caused.type not in ENDED), None)
     ended = next((arrow for arrow in path if arrow.caused.type in ENDED), None)
-    if tagged is None and ended is not None:
+    if told is None and ended is not None:
         return f": the end of what {_said(ended.rule)} starts always carries our tags, and `limits.depth` ends the circle; ask for more in {_said(ended.then)}"
-    if tagged is not None:
-        return f": ask for 'tags.switchyard_rule: absent' in {tagged.then.name!r}, which what we start carries"
+    if told is not None:
+        field = f"{told.caused.carried}.switchyard_rule"
+        return f": ask for '{field}: absent' in {told.then.name!r}, which what we start carries"
     return ", and nothing in it carries our tags, so that the causal depth does not end it: ask for what only outside events have"

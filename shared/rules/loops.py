@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from shared.actions import discover
 from shared.events import TYPES
@@ -34,14 +34,14 @@ _ALL: Final[Goal] = all_of(())
 
 @dataclass(frozen=True)
 class Caused:
-    """Events of one type that an action leads to. `kept`: conditions of its rule that hold for them too; `tagged`: whether
-    they carry the tags of what we start; `sure`: whether they follow from the action alone.
+    """Events of one type that an action leads to. `kept`: conditions of its rule that hold for them too; `carried`: where
+    they say that they are of what we start, if they do; `sure`: whether they follow from the action alone.
     """
 
     type: str
     shapes: tuple[Shape, ...]
     kept: Goal = _ALL
-    tagged: bool = False
+    carried: Literal["", "tags", "properties"] = ""
     sure: bool = True
 
 
@@ -147,7 +147,7 @@ def _retrain(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused
         "run.experiment": _given(step.params.get("experiment")),
     }
     for type_ in ("RunStatusChanged", "RunCompleted"):
-        yield Caused(type_, _closed(_runs(type_), run), kept, tagged=True)
+        yield Caused(type_, _closed(_runs(type_), run), kept, carried="tags")
     models = tuple(shape.with_fields(fields) for shape in shapes("ModelRegistered"))
     yield Caused("ModelRegistered", models, kept)
 
@@ -156,10 +156,14 @@ def _batch(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]:
     """Its run, whose properties say what led here; its tags are those of the deployment."""
     place = step.params.get("workspace")
     fields = {name: _given(value) for name, value in place.items()} if isinstance(place, dict) else {}
-    experiment = _given(step.params.get("experiment") or step.params.get("endpoint"))
+    run = {
+        **fields,
+        **_tags(rule, {}, "properties"),
+        "run.experiment": _given(step.params.get("experiment") or step.params.get("endpoint")),
+    }
     for type_ in ("RunStatusChanged", "RunCompleted"):
-        found = tuple(shape.with_fields({**fields, "run.experiment": experiment}) for shape in _runs(type_))
-        yield Caused(type_, found, _kept(rule, () if fields else _PLACE))
+        found = tuple(shape.with_fields(run) for shape in _runs(type_))
+        yield Caused(type_, found, _kept(rule, () if fields else _PLACE), carried="properties")
 
 
 def _resubmit(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]:
@@ -169,7 +173,7 @@ def _resubmit(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Cause
     tags = {f"tags.{name}": SOME_TEXT for name in (*_CAUSE, _ROOT)}
     for type_ in ("RunStatusChanged", "RunCompleted"):
         found = tuple(shape.with_fields(tags) for shape in _runs(type_))
-        yield Caused(type_, found, kept, tagged=True)
+        yield Caused(type_, found, kept, carried="tags")
 
 
 def _promote(rule: Rule, step: Step, policies: Mapping[str, Policy]) -> Iterator[Caused]:
@@ -187,7 +191,7 @@ def _promote(rule: Rule, step: Step, policies: Mapping[str, Policy]) -> Iterator
     kept = _kept(rule, (*(() if where else _PLACE), *handed))
     for type_ in _ROLLOUT:
         told = fields | _tags(rule, {}) | {"data.policy": _given(step.params.get("policy"))}
-        yield Caused(type_, _closed(shapes(type_), told), kept, tagged=True)
+        yield Caused(type_, _closed(shapes(type_), told), kept, carried="tags")
     deployed = tuple(shape.with_fields(fields) for shape in shapes("ModelDeployed") if "model.name" in shape.fields)
     yield Caused("ModelDeployed", deployed, kept)
 
@@ -198,7 +202,7 @@ def _followed(rule: Rule, step: Step) -> Iterator[Caused]:
     fields |= {"data.rule": _given(rule.name), "data.action": _given(step.action)}
     kept = _kept(rule, (*(() if step.params.get("workspace") else _PLACE), "model.name", "model.version"), "tags.")
     for type_ in ENDED:
-        yield Caused(type_, tuple(shape.with_fields(fields) for shape in shapes(type_)), kept, tagged=True)
+        yield Caused(type_, tuple(shape.with_fields(fields) for shape in shapes(type_)), kept, carried="tags")
 
 
 def _expect(rule: Rule, step: Step, _: Mapping[str, Policy]) -> Iterator[Caused]:
@@ -237,10 +241,10 @@ def _given(value: object) -> Domain:
     return Domain("text", missing=False, only=(str(value),))
 
 
-def _tags(rule: Rule, given: Mapping[object, object]) -> dict[str, Domain]:
-    found = {f"tags.{name}": _given(value) for name, value in given.items()}
+def _tags(rule: Rule, given: Mapping[object, object], head: str = "tags") -> dict[str, Domain]:
+    found = {f"{head}.{name}": _given(value) for name, value in given.items()}
     event, named, depth = _CAUSE
-    return found | {f"tags.{event}": SOME_TEXT, f"tags.{named}": _given(rule.name), f"tags.{depth}": SOME_TEXT}
+    return found | {f"{head}.{event}": SOME_TEXT, f"{head}.{named}": _given(rule.name), f"{head}.{depth}": SOME_TEXT}
 
 
 def _runs(type_: str) -> tuple[Shape, ...]:

@@ -50,9 +50,10 @@ class Payload(Struct, frozen=True):
 RUN_COMPLETED: Final = f"{AZURE_ML}RunCompleted"
 RUN_STATUS_CHANGED: Final = f"{AZURE_ML}RunStatusChanged"
 RUN_TAGS: Final = "data.runTags"
+RUN_PROPERTIES: Final = "data.runProperties"
 STATUS: Final = "data.runStatus"
 RUN_TYPE: Final = "data.runType"
-RUN_TEMPLATE: Final = "data.runProperties.runTemplate"
+RUN_TEMPLATE: Final = f"{RUN_PROPERTIES}.runTemplate"
 _BREACH: Final = f"{RUN_TAGS}.{BREACH}"
 
 _RUN: Final = {
@@ -72,7 +73,7 @@ def _run(kind: str, raw: str, fields: Mapping[str, Place], *keys: str, **always:
         frozenset({"run"}),
         fields,
         tags=RUN_TAGS,
-        properties="data.runProperties",
+        properties=RUN_PROPERTIES,
         keys=(*_RUN_KEYS, *keys),
         always={f"run.{name}": value for name, value in always.items()},
     )
@@ -89,7 +90,7 @@ PAYLOADS: Final = (
         {**_CHANGED, "drift.monitor": Place(_BREACH, "inside"), "drift.signal": Place(_BREACH, "inside")},
         frozenset(),  # what the tag does not say, a lookup may
         RUN_TAGS,
-        "data.runProperties",
+        RUN_PROPERTIES,
         (*_RUN_KEYS, "runStatus"),
         _BREACH,
     ),
