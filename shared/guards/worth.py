@@ -77,9 +77,9 @@ def _one(asked: Worth, way: str, found: Estimate | None, reference: float | None
     if drop < asked.drop:
         how = "no worse" if drop <= 0 else f"worse by {drop:.3g}"
         return False, f"{seen}: {how}, and {asked.drop:g} is asked for"
-    if not surely:
-        return False, f"{seen}: worse by {drop:.3g}, which may be chance"
-    return True, f"{seen}: worse by {drop:.3g}, and {asked.drop:g} is asked for"
+    # Intervals are as wide as alarms need them that last for a month; whether to learn anew is a milder question.
+    chance = "" if surely else ", which may be chance"
+    return True, f"{seen}: worse by {drop:.3g}{chance}, and {asked.drop:g} is asked for"
 
 
 def _new(asked: Worth, standing: Standing, pipeline: str, last: datetime | None) -> _Answer:
