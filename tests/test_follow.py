@@ -2,13 +2,22 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared import follow, wire
 from shared.actions import discover
 from shared.actions.dispatch import look as look_at_run
-from shared.record import FOLLOWED, Followed, Job
+from shared.errors import PermanentError, TemporaryError
+from shared.events import Event
+from shared.record import ENDS, FOLLOWED, Facts, Followed, Job, Progress
+from shared.rules.load import load_texts
+from shared.rules.match import YES
+from shared.rules.silences import conditions
+from shared.rules.troubles import trouble_of
 from shared.world import Reply, Search
 from tests.station import SWITCHYARD, Station, opened, run_event
 from tests.world import START, Outside
@@ -499,3 +508,160 @@ async def test_killed_at_any_write_nothing_is_lost_and_nothing_is_told_twice(tmp
             break
         at += 1
     assert at > 15  # each write of the story was the last one once
+
+
+# Who hears of it
+
+
+TELLING = """
+rules:
+  - name: train-again
+    event: DriftDetected
+    do: [{retrain: weekly, tell: fraud}]
+  - name: next-link
+    event: ActionCompleted
+    match: {data.rule: train-again, tags.team: fraud, "data.values.metrics.auc": "> 0.9"}
+    do:
+      - dispatch: {github: contoso/fraud, workflow: try.yml, inputs: {job: "{{ event.data.values.job }}"}}
+"""
+
+
+async def trained(station, outside, status="Completed", auc=0.95):
+    (job,) = outside.platform.submitted
+    outside.platform.jobs[job] = Job(status, ended=outside.clock().isoformat())
+    outside.platform.measured[job] = {"auc": auc}
+    await minutes(station, 2)
+
+
+def breach(name="b1"):
+    tags = {"azureml_modelmonitor_threshold_breached": "fraud-monitor_drift has failed due to x", "team": "fraud"}
+    return run_event(name, "RunStatusChanged", runStatus="Failed", runTags=tags)
+
+
+async def test_what_cannot_be_started_is_told_to_who_asked_and_to_nobody_else(station, outside):
+    outside.platform.failure = PermanentError("HTTP 404: no such component")
+    await station.send(drift())
+    await station.work()
+    (card,) = said(outside)
+    assert "Action failed: retrain" in card
+    assert "no such component" in card
+    assert outside.mail.sent == []
+
+
+async def test_where_who_asked_cannot_be_reached_those_hear_who_hear_of_the_rest(station, outside):
+    await station.send(drift())
+    await station.work()
+    outside.http.otherwise = Reply(404, {}, b"")
+    await trained(station, outside, "Failed")
+    ((letter, _),) = outside.mail.sent
+    assert letter.subject.startswith("Action failed: teams")
+
+
+@pytest.mark.parametrize("status", ["Completed", "Failed"])
+async def test_where_who_asked_is_gone_from_the_configuration_the_end_is_told_all_the_same(station, outside, status):
+    await station.send(drift())
+    await station.work()
+    station.service.loaded = load_texts({"switchyard.yaml": SWITCHYARD, "rules/team.yaml": LOOPING})
+    await trained(station, outside, status)
+    ((letter, _),) = outside.mail.sent
+    assert "fraud-retraining" in letter.subject
+
+
+async def test_an_end_leads_on_and_keeps_the_chain_of_causes(outside, tmp_path):
+    with opened(tmp_path / "state.db") as database:
+        station = Station(outside, database, TELLING)
+        outside.http.otherwise = Reply(*stands("in_progress"))
+        await station.send(breach())
+        await station.work()
+        await trained(station, outside)
+        (ended,) = await events(station, "ActionCompleted")
+        first = await station.record("b1")
+        assert ended.data["record"] == ended.tags["switchyard_event"] == first.id
+        assert (ended.tags["team"], ended.tags["switchyard_depth"]) == ("fraud", "1")
+        started = [one for one in outside.http.sent if one.url.endswith("/try.yml/dispatches")]
+        assert json.loads(started[0].body)["inputs"] == {"job": next(iter(outside.platform.submitted))}
+        account = await account_of(station, ended.id)
+        assert (account.cause["switchyard_depth"], account.cause["switchyard_event"]) == ("2", ended.record)
+
+
+LOOPING = """
+rules:
+  - name: again-and-again
+    event: [DriftDetected, ActionCompleted]
+    do: [{retrain: weekly}]
+"""
+
+
+async def test_a_circle_through_ends_is_a_loop_and_stops(outside, tmp_path):
+    with opened(tmp_path / "state.db") as database:
+        station = Station(outside, database, LOOPING)
+        await station.send(drift())
+        await station.work()
+        for _ in range(10):
+            for job in outside.platform.submitted:
+                outside.platform.jobs[job] = Job("Completed", ended=outside.clock().isoformat())
+            await minutes(station, 2)
+        assert len(outside.platform.submitted) == 3
+        assert ["looks like a loop" in letter.text for letter, _ in outside.mail.sent] == [True]
+
+
+async def test_a_failed_start_that_is_muted_is_heard_of_again_once_one_ends_well(station, outside):
+    await dispatched(station, outside)
+    outside.http.script.append(Reply(*stands("completed", "failure")))
+    await minutes(station, 2)
+    (failed,) = await events(station, "ActionFailed")
+    trouble = trouble_of(await station.record(failed.id))
+    assert trouble is not None
+    assert trouble.resolves is not None
+    matches, resolves = conditions(trouble.matchers), conditions(trouble.resolves)
+    await dispatched_again(station, outside)
+    (completed,) = await events(station, "ActionCompleted")
+    assert holds(matches, failed)
+    assert holds(resolves, completed)
+    assert not holds(resolves, failed)
+
+
+async def dispatched_again(station, outside):
+    outside.http.answer(*started(number=17))
+    await station.send(ready("r2"))
+    await station.work()
+    outside.http.otherwise = Reply(*stands("completed", "success"))
+    await minutes(station, 2)
+
+
+def holds(lines, event):
+    return all(line.judge(event, Facts()) == YES for line in lines)
+
+
+# The account by itself
+
+
+ANSWERS = st.one_of(
+    st.builds(Progress, st.sampled_from(["queued", "running", *sorted(ENDS)]), st.just("so it is")),
+    st.integers(0, 4000).map(lambda wait: TemporaryError("busy", retry_after=wait)),
+    st.just(PermanentError("HTTP 404")),
+)
+
+
+@given(st.lists(st.tuples(ANSWERS, st.integers(0, 900)), max_size=40), st.sampled_from([3600.0, 7200.0, 86_400.0]))
+def test_whatever_the_far_side_answers_it_ends_once_and_in_time(answers, limit):
+    behind = Event("e", "Contoso.Ready", START, "/s", raw_type="Contoso.Ready")
+    account = Followed("k", "r", "rule", "dispatch", "it", START, {"run": 1}, {}, behind, start_within=1800.0)
+    now = START
+    raised: list[Event] = []
+    for n, (answer, late) in enumerate([*answers, *[(Progress("running", "on"), 0)] * 200], 1):
+        step = follow.advanced(account, answer, now, limit)
+        raised += step.raised
+        account = step.account
+        assert account.n == n
+        if step.wait is None:
+            break
+        assert 1 <= step.wait <= 4000
+        now += timedelta(seconds=step.wait + late)
+    assert account.ended is not None
+    assert account.progress is not None
+    assert account.progress.state in ENDS
+    assert now <= START + timedelta(seconds=limit + 4000 + 900)
+    assert [one.id for one in raised if one.id.endswith("-ended")] == ["k-ended"]
+    assert len({one.id for one in raised}) == len(raised) <= 2
+    assert [one.at for one in account.history] == sorted(one.at for one in account.history)

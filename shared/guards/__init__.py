@@ -14,7 +14,7 @@ from shared.actions._text import name_of
 from shared.events import Event
 from shared.guards.ask import Behind, Get, Go, Guarding, Held, Ruling, Suppressed, Wait
 from shared.guards.escalation import after_the_first, first_was
-from shared.guards.loop import CAUSE_REASON, STARTS, cause, depth, hold
+from shared.guards.loop import CAUSE_REASON, STARTS, cause, depth, hold, starts
 from shared.guards.retraining import Start, may_start, refund
 from shared.guards.silence import silenced
 from shared.guards.throttle import family_ended, throttled
@@ -48,7 +48,7 @@ def rule_on(case: Case, config: Config) -> Guarding[Ruling]:
     due = case.arrived + timedelta(seconds=terms.after)
     if case.now < due:
         return Wait(due, f"due at {due:%Y-%m-%d %H:%M:%S} UTC")
-    if intent.action in STARTS:
+    if starts(intent):
         behind = depth(case.event) or (yield Behind())
         looped = hold(intent, behind, config.limits.depth)
         if looped:

@@ -26,6 +26,11 @@ _DIGITS: Final = 9
 """Anybody may write the tag, also with more digits than a number may have: the first ones tell a loop as well."""
 
 
+def starts(intent: Intent) -> bool:
+    """Whether it makes new events: also a call whose outcome is asked for, since its end is one."""
+    return intent.action in STARTS or bool(intent.params.get("follow"))
+
+
 def depth(event: Event) -> int:
     """How many of our own actions lie behind this event: the tag that we put on what we start, 0 without one."""
     said = [str(place.get(CAUSE_DEPTH) or "0") for place in (event.tags, event.properties, event.data)]
@@ -39,7 +44,7 @@ def cause(intent: Intent, behind: int) -> dict[str, str]:
 
 def hold(intent: Intent, behind: int, limit: int = DEPTH) -> str | None:
     """Why this intent must not run, in words; None when it may."""
-    if intent.action in STARTS and behind >= limit:
+    if starts(intent) and behind >= limit:
         return (
             f"held: {behind} of our own actions lie behind this event, and the limit is {limit}. This looks like a loop: "
             f"rule {intent.rule!r} starts something whose events make it start again."

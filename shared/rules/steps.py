@@ -94,11 +94,11 @@ def _followed(verb: str, node: Node, known: Known, report: Report) -> tuple[str,
     action = known.actions.get(verb)
     given = [key for key in FOLLOWED if key in node.items]
     if given and (action is None or action.look is None):
-        able = ", ".join(sorted(name for name, one in known.actions.items() if one.look))
-        report.say(
-            node.keys[given[0]], f"{given[0]!r} goes with what is started and goes on ({able}), not with {verb!r}"
-        )
+        said = "goes with what is started and goes on, such as 'retrain' and 'dispatch', and not with"
+        report.say(node.keys[given[0]], f"{given[0]!r} {said} {verb!r}")
         return "", 0.0
+    if given and "follow" in known.kind(verb).model_fields and "follow" not in node.items[verb].items:
+        report.say(node.keys[given[0]], f"{given[0]!r} needs 'follow' under {verb!r}: nobody else knows how it ends")
     tell = report.text(node.items["tell"], "the name of a receiver") if "tell" in node.items else None
     if tell and tell not in known.config.receivers:
         report.say(node.items["tell"].at, known.missing("receivers", "receiver", tell))
