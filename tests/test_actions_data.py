@@ -350,6 +350,8 @@ async def test_what_the_service_refuses_says_why(box: Box, world: World, kind: s
         await action.run(piped(kind), about(world))
     with pytest.raises(ValueError, match="is no name of a pipeline"):
         piped(kind, "a/b")
+    with pytest.raises(ValueError, match="everybody who sees a run sees its parameters"):
+        piped(kind, parameters={"connection": {"password": "${DB_PASSWORD}"}})
 
 
 async def test_a_factory_that_is_nowhere_is_asked_for(world: World) -> None:

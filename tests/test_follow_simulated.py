@@ -38,6 +38,21 @@ rules:
     event: Contoso.Ready
     do:
       - dispatch: {github: contoso/fraud, workflow: train.yml, correlation_input: correlation}
+  - name: copy-it
+    event: Contoso.Landed
+    do:
+      - data_factory: {factory: contoso-data, pipeline: "copy-{{ event.data.outcome }}", correlation_parameter: correlation}
+        tell: fraud
+  - name: lake-it
+    event: Contoso.Lake
+    do:
+      - synapse: {workspace: contoso-lake, pipeline: "copy-{{ event.data.outcome }}"}
+        tell: fraud
+  - name: score-it
+    event: Contoso.Scores
+    do:
+      - batch: {endpoint: churn-scores, workspace: prod, inputs: {data: "azureml:customers:12"}}
+        tell: fraud
 """
 PLACES = """
 workspaces:
@@ -78,7 +93,9 @@ def station(box: Box, far: Doors, tmp_path: Path) -> Iterator[Station]:
     with opened(tmp_path / "state.db") as database:
         station = Station(outside, database, RULES, SWITCHYARD + PLACES)
         world = station.service.world
-        station.service.world = replace(world, http=far.http, platform=far.platform, github=far.github)
+        station.service.world = replace(
+            world, http=far.http, platform=far.platform, github=far.github, serving=far.serving, azure=far.azure
+        )
         yield station
 
 
@@ -184,6 +201,42 @@ async def test_a_retraining_is_followed_to_its_end_and_told_on_one_card(
     else:
         assert "KeyError" in letter.text
     assert str(account.progress.link).startswith("http")
+
+
+@pytest.mark.parametrize("kind", ["Landed", "Lake"])
+@pytest.mark.parametrize(
+    ("outcome", "state", "subject"),
+    [
+        ("all", "succeeded", "Completed"),
+        ("failed", "failed", "Failed"),
+        ("cancelled", "canceled", "Canceled"),
+        ("queued", "queued", "Not started"),
+    ],
+)
+async def test_a_pipeline_of_data_factory_or_synapse_is_followed_and_told_on_one_card(
+    station: Station, kind: str, outcome: str, state: str, subject: str
+) -> None:
+    account = await ends(station, await starts(station, f"{kind}-{outcome}", kind, outcome=outcome), hours=1)
+    assert account.progress is not None
+    assert account.progress.state == state
+    ((letter, _),) = station.outside.mail.sent
+    assert letter.subject.startswith(subject), letter.subject
+    assert f"pipeline copy-{outcome} of " in letter.text
+    if outcome == "failed":
+        assert "ErrorCode=SqlOperationFailed" in letter.text
+
+
+async def test_a_batch_job_is_followed_to_its_end_and_told_on_one_card(station: Station, box: Box) -> None:
+    async def furnish() -> None:
+        box.azure.batch.serve(box.azure.azureml.at(WORKSPACE), "churn-scores", {"blue": "churn:6"})
+
+    box.run(furnish())
+    account = await ends(station, await starts(station, "s1", "Scores"))
+    assert account.progress is not None
+    assert account.progress.state == "succeeded"
+    assert account.handle["job"] == account.key
+    ((letter, _),) = station.outside.mail.sent
+    assert "batch endpoint churn-scores in workspace prod" in letter.text
 
 
 async def test_no_secret_is_in_an_account(station: Station, box: Box) -> None:

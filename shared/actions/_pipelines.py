@@ -18,6 +18,7 @@ from shared.record import ENDS, Progress, Result, State
 from shared.world import World
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][^<>*#.%&:\\+?/]{0,259}")
+_SECRET: Final = re.compile(r"\$\{[A-Z][A-Z0-9_]*\}")
 _STATES: Final[Mapping[str, State]] = {
     "Queued": "queued",
     "InProgress": "running",
@@ -26,8 +27,9 @@ _STATES: Final[Mapping[str, State]] = {
     "Failed": "failed",
     "Cancelled": "canceled",
 }
+_BEHIND: Final = timedelta(hours=1)
 _AHEAD: Final = timedelta(days=1)
-"""Their clock need not be ours."""
+"""Their clock need not be ours, nor that of whoever sent the event."""
 
 
 def _pipeline(name: str) -> str:
@@ -38,9 +40,18 @@ def _pipeline(name: str) -> str:
     return name
 
 
+def _open(values: dict[str, object]) -> dict[str, object]:
+    if _SECRET.search(json.dumps(values)):
+        raise ValueError(
+            "holds ${NAME} of a setting: everybody who sees a run sees its parameters, so let the pipeline take the secret from "
+            "Key Vault itself"
+        )
+    return values
+
+
 class Pipeline(Params):
     pipeline: Annotated[str, AfterValidator(_pipeline)]
-    parameters: dict[str, object] = Field(
+    parameters: Annotated[dict[str, object], AfterValidator(_open)] = Field(
         default={}, description="By name; what is left out has the pipeline's default."
     )
     correlation_parameter: str | None = Field(
@@ -128,7 +139,7 @@ async def look(door: Door, run: str, world: World, link: str | None) -> Progress
 async def _runs(door: Door, pipeline: str, since: datetime, world: World) -> AsyncIterator[dict[str, Any]]:
     """Those of a pipeline that were at work since then."""
     asked: dict[str, object] = {
-        "lastUpdatedAfter": since.isoformat(),
+        "lastUpdatedAfter": (since - _BEHIND).isoformat(),
         "lastUpdatedBefore": (world.clock() + _AHEAD).isoformat(),
         "filters": [{"operand": "PipelineName", "operator": "Equals", "values": [pipeline]}],
     }
