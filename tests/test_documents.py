@@ -1,5 +1,6 @@
 """The documents say what is so: links lead somewhere, examples load, and what can be listed is listed."""
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from shared.cli import main
 from shared.events import Event, Run
 from shared.record import Facts
 from shared.rehearsal.story import read_stories
@@ -51,6 +53,32 @@ def test_every_status_and_every_key_of_a_policy_is_explained():
     told = text("docs/rollouts.md")
     names = [*get_args(Status.__value__), *Policy.__struct_fields__]
     assert [name for name in names if f"`{name}`" not in told] == []
+
+
+WATCHES = [found for found in EXAMPLE.findall(text("docs/quality.md")) if "predictions:" in found]
+
+
+def test_the_watch_that_is_shown_is_the_one_that_is_shipped():
+    assert YAML(typ="safe").load(WATCHES[0]) == YAML(typ="safe").load(text("config/quality/fraud.yaml"))
+
+
+def test_every_watch_that_is_shown_loads():
+    names = [str(YAML(typ="safe").load(shown)["name"]) for shown in WATCHES]
+    files = {f"quality/{name}.yaml": shown for name, shown in zip(names, WATCHES, strict=True)}
+    loaded = load_texts({"switchyard.yaml": text("config/switchyard.yaml")} | files)
+    assert [str(one) for one in loaded.problems] == []
+    assert list(loaded.quality) == sorted(names)
+
+
+def test_every_key_of_a_watch_is_explained_and_check_says_what_is_printed(capsys):
+    told, schema = text("docs/quality.md"), json.loads(text("config/schema/quality.schema.json"))
+    models = [schema, *schema["$defs"].values()]
+    keys = {key for model in models for key in model.get("properties", {})}
+    assert [key for key in sorted(keys) if not re.search(rf"\b{key}\b", told)] == []
+    assert main(["check", str(ROOT / "config")]) == 0
+    meant = [line for line in told.splitlines() if line.startswith(("fraud: a model", "  one that keeps"))]
+    assert len(meant) == 2
+    assert "\n".join(meant) in capsys.readouterr().out
 
 
 def test_every_function_is_looked_for_on_azure():

@@ -93,7 +93,7 @@ async def test_a_feed_of_truth_that_stops_is_told_as_unknown_once():
     assert out.clock.now - stops <= timedelta(seconds=WATCH.noticed_within + WATCH.patience)
     (event,) = events(out)
     assert event.type == "ModelQualityUnknown"
-    assert "predictions have a truth, expected at least 500" in event.data["reason"]
+    assert "predictions have a truth, expected at least 300" in event.data["reason"]
     await live(out, service, stops + 9 * DAY, hours=3)
     assert len(events(out)) == 1  # once
 

@@ -323,8 +323,23 @@ def test_a_drop_is_held_against_the_training_run_and_the_stricter_limit_counts()
 def test_without_the_training_run_nobody_knows_about_a_drop():
     found = looked(watch(Ask("auc", Bound(drop=0.02))), *feed(2, 3000), reference={"accuracy": 0.9})
     assert found.verdict == "unknown"
-    assert found.why == "the training run of the version in production logged no auc"
+    assert found.why == "the training run of the version in production is not known, or logged no auc"
     assert found.findings[0].value > 0.8  # it is shown all the same
+
+
+def test_one_limit_that_cannot_be_judged_makes_no_healthy_model_of_the_others():
+    one = watch(Ask("auc", Bound(drop=0.02)), Ask("log_loss", Bound(0.5)))
+    assert looked(one, *feed(2, 3000)).verdict == "unknown"
+    assert looked(one, *feed(2, 3000, drift=0.9), reference={}).verdict == "unknown"
+    strict = watch(Ask("auc", Bound(drop=0.02)), Ask("log_loss", Bound(0.1)))
+    assert looked(strict, *feed(2, 3000)).verdict == "degraded"  # what is known to be bad is bad
+
+
+def test_a_class_that_is_hardly_there_is_said():
+    predictions, truth = feed(2, 1000)
+    none = [{**row, "fraud": 0} for row in truth]
+    found = looked(watch(), predictions, none)
+    assert (found.verdict, found.why) == ("unknown", "auc can't be told: one of the classes is hardly there")
 
 
 def test_a_cohort_may_be_bad_while_the_whole_is_well():

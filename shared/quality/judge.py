@@ -17,7 +17,8 @@ from shared.quality.windows import Window
 from shared.record import Estimate
 
 type Verdict = Literal["healthy", "degraded", "not enough", "unknown"]
-"""`not enough`: too few predictions with a truth; `unknown`: nothing to hold them against, or not to be read. Neither is healthy."""
+"""`not enough`: too few predictions with a truth; `unknown`: rows that can't be read, or a limit that nothing can be held against, while
+no other is broken. Neither is healthy."""
 
 COHORTS: Final = 50
 """The largest ones that are looked at."""
@@ -110,11 +111,9 @@ def look_at(
     if len(labelled) < watch.minimum:
         return _told(look, "not enough", _few(watch, found, labelled))
     findings = [*_whole(watch, labelled, reference or {}), *_parts(watch, labelled, reference or {})]
-    judged = [one for one in findings if one.limit is not None]
-    if not judged:
-        return _told(look, "unknown", _nothing(watch, reference), findings)
-    verdict: Verdict = "degraded" if any(one.breached for one in judged) else "healthy"
-    return _told(look, verdict, _missing(watch, findings), findings)
+    left = _left(watch, findings)
+    verdict: Verdict = "degraded" if any(one.breached for one in findings) else "unknown" if left else "healthy"
+    return _told(look, verdict, "; ".join(left), findings)
 
 
 def _told(look: Look, verdict: Verdict, why: str, findings: Sequence[Finding] = ()) -> Look:
@@ -128,18 +127,16 @@ def _few(watch: Watch, found: Joined, labelled: Sequence[Pair]) -> str:
     return f"{len(labelled):,} of {total:,} predictions have a truth, expected at least {watch.minimum:,}{others}"
 
 
-def _nothing(watch: Watch, reference: Mapping[str, float] | None) -> str:
-    drops = [ask.logged_as or ask.metric for ask in watch.asks if ask.bound.drop is not None]
-    if drops and not set(drops) & set(reference or {}):
-        return f"the training run of the version in production logged no {' and no '.join(drops)}"
-    return f"none of {', '.join(ask.metric for ask in watch.asks)} can be told: one of the classes is hardly there"
-
-
-def _missing(watch: Watch, findings: Sequence[Finding]) -> str:
-    """What was to be judged, and is not."""
+def _left(watch: Watch, findings: Sequence[Finding]) -> list[str]:
+    """What was to be judged and is not, each with the reason."""
+    shown = {one.metric for one in findings if not one.cohort}
     judged = {one.metric for one in findings if not one.cohort and one.limit is not None}
-    left = [ask.metric for ask in watch.asks if ask.bound.there and ask.metric not in judged]
-    return f"not judged: {', '.join(left)}" if left else ""
+    left = [ask for ask in watch.asks if ask.bound.there and ask.metric not in judged]
+    untold = [ask.metric for ask in left if ask.metric not in shown]
+    unlogged = [ask.logged_as or ask.metric for ask in left if ask.metric in shown]
+    said = [f"{', '.join(untold)} can't be told: one of the classes is hardly there"] if untold else []
+    why = "the training run of the version in production is not known, or logged no"
+    return [*said, *([f"{why} {' and no '.join(unlogged)}"] if unlogged else [])]
 
 
 def _logged(watch: Watch, reference: Mapping[str, float]) -> dict[str, float]:
@@ -177,10 +174,11 @@ def _parts(watch: Watch, pairs: Sequence[Pair], reference: Mapping[str, float]) 
         key=lambda one: (-len(one[1]), one[0]),
     )[:COHORTS]
     level = watch.level(len(enough))
+    asks = [ask for ask in watch.asks if ask.bound.there or ask.cohorts.there]
     found = []
     for (column, value), group in enough:
-        numbers = metrics.measured(watch, group, {ask.metric: level for ask in watch.asks})
-        for ask in watch.asks:
+        numbers = metrics.measured(watch, group, {ask.metric: level for ask in asks})
+        for ask in asks:
             if ask.metric in numbers:
                 name = f"{ask.logged_as or ask.metric}/{value}"
                 of = {ask.logged_as or ask.metric: reference[name]} if name in reference else {}
