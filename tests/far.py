@@ -207,7 +207,7 @@ class Ground:
             while any(  # noqa: ASYNC110 (the far sides are in another thread)
                 after <= before[name] for name, after in self._counts().items()
             ):
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
         await host.stop(patience=0)
         self.box.sim.faults.clear()
         host = self.host()
@@ -226,10 +226,11 @@ class Ground:
     async def _send(self, host: Host, trial: Trial) -> None:
         self.box.sim.faults.clear()
         self.box.sim.faults += [fault for one in self.far if (fault := _fault(one, trial))]
+        now, texts = self.box.sim.clock.now(), list[str]()
         for one in self._tried(trial):
             case = f"{one.name}-refused" if trial == "refusal" and isinstance(one.refused, str) else one.name
-            envelope = one.event(one, _name(one, trial), case)
-            await host.queues.put(WORK_QUEUE, wire.arrived(envelope, self.box.sim.clock.now()))
+            texts += wire.arrived(one.event(one, _name(one, trial), case), now)
+        await host.queues.put(WORK_QUEUE, texts)
 
     async def _outcomes(
         self, host: Host, trial: Trial, before: Mapping[str, int]
@@ -286,13 +287,13 @@ async def _ended(host: Host, event: str) -> IntentRecord:
         assert len(intents) <= 1, f"{event} did more than one thing"
         if intents and intents[0].status in FINAL:
             return intents[0]
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
 
 
 async def _followed(host: Host, started: IntentRecord) -> State | None:
     """How what was started has ended, as its account says."""
     while (account := await account_of(host.service.world, started.intent.key)) and account.ended is None:  # noqa: ASYNC110 (as above)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
     return account.progress.state if account and account.progress else None
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 from urllib.parse import quote, urlencode
 
@@ -20,6 +20,9 @@ _SCOPE: Final = "499b84ac-1321-427f-aa17-267ca6975798/.default"
 """Azure DevOps itself, in every organisation."""
 
 _API: Final = "api-version=7.1"
+_CLOCKS: Final = timedelta(minutes=5)
+"""By which that of the event's sender may be ahead."""
+
 _NEWEST: Final = 50
 """Runs that are looked through for one of an earlier try."""
 
@@ -117,8 +120,13 @@ async def _earlier(params: AzurePipelines, context: Context, key: str) -> list[d
     """The runs that earlier tries started, the newest first: those that were given our key. A run is a build, and only builds can be
     asked for by their time.
     """
-    since = context.event.time.strftime("%Y-%m-%dT%H:%M:%SZ")
-    asked = {"definitions": params.pipeline, "minTime": since, "queryOrder": "queueTimeDescending", "$top": _NEWEST}
+    since = context.event.time - _CLOCKS
+    asked = {
+        "definitions": params.pipeline,
+        "minTime": f"{since:%Y-%m-%dT%H:%M:%SZ}",
+        "queryOrder": "queueTimeDescending",
+        "$top": _NEWEST,
+    }
     what = f"pipeline {params.pipeline} in {params.project}"
     builds = (await _ask(context.world, params.project, "GET", f"build/builds?{urlencode(asked)}", what)).get("value")
     return [one for one in (builds if isinstance(builds, list) else []) if isinstance(one, dict) and _carries(one, key)]

@@ -380,6 +380,7 @@ _TARGETS: Final = (
     "event_type",
     "limit",
     "endpoint",
+    "project",
     "pipeline",
     "topic",
     "event_hub",
@@ -392,6 +393,8 @@ def target_of(intent: Intent) -> str:
     """What tells one effect from another, in a few words: addresses as they are written, secrets by their names."""
     for name in _TARGETS:
         value = intent.params.get(name)
+        if name == "project" and value is not None:
+            return f"{value}/{intent.params.get('pipeline')}"
         if value is not None:
             return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return ""
