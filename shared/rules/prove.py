@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import islice, pairwise
 from typing import Final
 
-from shared.events import Blob, Drift, Endpoint, Event, Model, Run
+from shared.events import Blob, Drift, Endpoint, Event, Model, Run, blob_of
 from shared.record import Facts, Job
 from shared.rules.match import NO, UNKNOWN, YES, Block, Code, Condition, Line, Test, number
 from shared.rules.plan import judged
@@ -430,6 +430,8 @@ def _event(case: _Case) -> Example | None:
     for head, kind in _PARTS.items():
         if head in tables:
             parts[head] = kind(**{**_ANCHORS[head], **tables.pop(head)})
+    if not _lies(parts.get("blob")):
+        return None
     looked = {name: tables.pop(name, {}) for name in ("metrics", "job")}
     try:
         time = datetime.fromisoformat(str(plain.pop("time", _TIME)))
@@ -438,6 +440,14 @@ def _event(case: _Case) -> Example | None:
     top = {"id": "event-1", "source": _SOURCE, "subject": "", **plain, **parts, **tables, "time": time}
     event = Event(**{**top, "type": shape.type, "raw_type": shape.type})  # type: ignore[arg-type]  # by field name
     return Example(event, _facts(shape, looked))
+
+
+def _lies(blob: object) -> bool:
+    """Whether a blob's name and what is said of its parts go together, as far as both are said."""
+    if not isinstance(blob, Blob) or blob.name is None:
+        return True
+    true = blob_of(blob.url, blob.container, blob.name)
+    return blob.folder in {None, true.folder} and blob.file in {None, true.file}
 
 
 def _facts(shape: Shape, looked: Mapping[str, Mapping[str, object]]) -> Facts:
