@@ -1,5 +1,6 @@
 """What was started is followed to its end: by event, by polling, through kills, and told once."""
 
+import io
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -7,10 +8,13 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from local.account import Account
 from shared import follow, wire
 from shared.actions import discover
 from shared.actions.dispatch import look as look_at_run
+from shared.cli import main as command_line
 from shared.errors import PermanentError, TemporaryError
 from shared.events import Event
 from shared.record import ENDS, FOLLOWED, Facts, Followed, Job, Progress
@@ -18,8 +22,10 @@ from shared.rules.load import load_texts
 from shared.rules.match import YES
 from shared.rules.silences import conditions
 from shared.rules.troubles import trouble_of
+from shared.web import app as site
 from shared.world import Reply, Search
 from tests.station import SWITCHYARD, Station, opened, run_event
+from tests.test_web import ask
 from tests.world import START, Outside
 
 RULES = """
@@ -665,3 +671,50 @@ def test_whatever_the_far_side_answers_it_ends_once_and_in_time(answers, limit):
     assert [one.id for one in raised if one.id.endswith("-ended")] == ["k-ended"]
     assert len({one.id for one in raised}) == len(raised) <= 2
     assert [one.at for one in account.history] == sorted(one.at for one in account.history)
+
+
+# Where it is to be seen
+
+
+async def seen(station, path):
+    return await ask(site(lambda: station.service), "GET", path, {"Accept-Language": "en"})
+
+
+async def test_the_record_the_json_and_the_command_line_say_how_it_stands_and_how_it_ended(
+    station, outside, monkeypatch, capsys
+):
+    def said_by_the_command_line():
+        assert command_line(["events", "show", "r1"]) == 0
+        return capsys.readouterr().out
+
+    await dispatched(station, outside)
+    outside.http.otherwise = Reply(*stands("queued"))
+    await minutes(station, 31)
+    record = await station.record("r1")
+    page, answer = await seen(station, f"/events/{record.id}"), await seen(station, f"/api/events/{record.id}")
+    assert "has not begun; noticed at 2026-11-20 09:00" in page.words
+    (action,) = answer.json["actions"]
+    assert (action["followed"]["state"], action["followed"]["ended"]) == ("queued", None)
+    monkeypatch.setattr("shared.cli.events.ask", lambda *_: answer.json)
+    assert "queued: train.yml in contoso/fraud is queued\n    has not begun" in said_by_the_command_line()
+
+    outside.http.otherwise = Reply(*stands("completed", "success"))
+    await minutes(station, 15)
+    page, answer = await seen(station, f"/events/{record.id}"), await seen(station, f"/api/events/{record.id}")
+    assert "What it started ended at 2026-11-20" in page.words
+    assert "https://github.test/runs/17" in page.text
+    (action,) = answer.json["actions"]
+    assert [one["state"] for one in action["followed"]["history"]] == ["queued", "succeeded"]
+    assert action["followed"]["took"] > 1800
+    assert "succeeded at" in said_by_the_command_line()
+    japanese = await ask(site(lambda: station.service), "GET", f"/events/{record.id}?lang=ja", {})
+    assert "に終了しました" in japanese.words
+
+
+async def test_the_live_account_prints_the_end(station, outside):
+    text = io.StringIO()
+    station.service._listener = Account(Console(file=text, width=200), "http://localhost:7071", outside.clock)
+    await dispatched(station, outside)
+    outside.http.otherwise = Reply(*stands("completed", "success"))
+    await minutes(station, 2)
+    assert "ActionCompleted train.yml in contoso/fraud ended as success" in text.getvalue()
