@@ -18,7 +18,7 @@ from msgspec import Struct
 from shared import wire
 from shared.errors import MissingError, PermanentError, TemporaryError
 from shared.events import OWN, Endpoint, Event, Model
-from shared.quality import metrics
+from shared.quality import judge, metrics
 from shared.quality.judge import Finding, Look, look_at
 from shared.quality.rows import Row, joined, lines
 from shared.quality.watch import ESTIMABLE, Asset, Blob, Collector, Logs, Source, Watch
@@ -54,6 +54,7 @@ class Expected(Struct, frozen=True, omit_defaults=True):
     at: datetime
     version: str
     estimated: dict[str, Estimate]
+    reference: dict[str, float] = {}
 
 
 class Trouble(Struct, frozen=True, omit_defaults=True):
@@ -293,12 +294,15 @@ async def _expect(world: World, watch: Watch, now: datetime) -> None:
     numbers = await asyncio.to_thread(metrics.expected, watch, found.pairs, levels)
     estimated = {str(name): Estimate(*number, window.start, window.end) for name, number in numbers.items()}
     version = found.version or await _serving(world, watch)
-    await world.shelf.keep(_expectations(watch), window.id, _dump(Expected(window.id, now, version, estimated)))
+    logged = judge.logged(watch, await _reference(world, watch, version) or {})
+    await world.shelf.keep(_expectations(watch), window.id, _dump(Expected(window.id, now, version, estimated, logged)))
     await _stand(world, watch)
 
 
 async def _stand(world: World, watch: Watch) -> None:
-    """What the newest looks say together. A window with too few truths says nothing; the one before it does."""
+    """What the newest looks say together, of the version that serves. A window with too few truths says nothing; the one before it
+    does.
+    """
     now, shelf = world.clock(), world.shelf
     seen = await looks(shelf, watch, now)
     judged = next((one for one in reversed(seen) if one.findings), None)
@@ -308,13 +312,15 @@ async def _stand(world: World, watch: Watch) -> None:
     for one in seen:
         labels.update(one.labels)
     version = (hoped.version if hoped else "") or (seen[-1].version if seen else "")
+    if judged and judged.version not in {"", version}:
+        judged = None  # it is about a version that another one has replaced
     made = Standing(
         at=now,
         model=watch.model,
         version=version,
         measured=judged.measured if judged else {},
         estimated=hoped.estimated if hoped else {},
-        reference=judged.reference if judged else {},
+        reference=judged.reference if judged else hoped.reference if hoped else {},
         labels=dict(sorted(labels.items())),
     )
     await shelf.put(QUALITY, watch.name, _dump(made))

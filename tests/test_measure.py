@@ -17,6 +17,7 @@ from shared.record import QUALITY
 from shared.rules.load import load_texts
 from shared.service import Service
 from shared.settings import Settings, read_folder
+from shared.world import Origin
 from tests.feed import MIDNIGHT, Feed, outside
 from tests.world import DictShelf, Outside
 
@@ -220,6 +221,30 @@ async def test_the_standing_names_the_training_run_and_the_labels_by_day():
     assert standing is not None
     assert (standing.model, standing.version, standing.reference) == ("fraud", "12", {"auc": 0.925})
     assert sum(standing.labels.values()) == standing.measured["auc"].n
+
+
+async def test_what_an_older_version_did_says_nothing_of_the_one_that_serves():
+    class Promoted(Feed):
+        def day(self, n):
+            predictions, truth = super().day(n)
+            for row in predictions:
+                row["ModelVersion"] = "12" if n < 5 else "13"
+            return predictions, truth
+
+    out = outside(Promoted(11), WATCH, FIRST + 3 * DAY)
+    out.serving.origins["fraud:13"] = Origin({}, run="run-13")
+    out.platform.measured["run-13"] = {"auc": 0.93}
+    service = service_of(out)
+    await service.on_quality()
+    old = await measure.standing(out.shelf, "fraud")
+    assert old is not None
+    assert (old.version, bool(old.measured)) == ("12", True)
+    out.clock.now = MIDNIGHT + 5 * DAY + timedelta(hours=16)
+    await service.on_quality()
+    new = await measure.standing(out.shelf, "fraud")
+    assert new is not None
+    assert (new.version, new.measured, new.reference) == ("13", {}, {"auc": 0.93})
+    assert new.estimated["auc"].value > 0.9
 
 
 # Where rows are

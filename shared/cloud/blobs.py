@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared.cloud.azureml import ROLE, Workspaces, part, table, text
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import Doing, translating
+from shared.cloud.failures import LOADING, Doing, translating
 from shared.cloud.http import AioHttp
 from shared.cloud.storage import code
 from shared.errors import PermanentError
@@ -71,7 +71,8 @@ class StoredBlobs:
 
     def _client(self, container: str) -> "ContainerClient":
         if container not in self._made:
-            from azure.storage.blob.aio import ContainerClient
+            with LOADING:
+                from azure.storage.blob.aio import ContainerClient
 
             self._made[container] = ContainerClient.from_container_url(
                 container,

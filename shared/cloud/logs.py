@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import Doing, one_line, translating
+from shared.cloud.failures import LOADING, Doing, one_line, translating
 from shared.cloud.http import AioHttp
 from shared.errors import PermanentError
 
@@ -29,7 +29,8 @@ class LogAnalytics:
     @property
     def _client(self) -> "LogsQueryClient":
         if self._made is None:
-            from azure.monitor.query.aio import LogsQueryClient
+            with LOADING:
+                from azure.monitor.query.aio import LogsQueryClient
 
             self._made = LogsQueryClient(
                 self._tokens,
@@ -40,7 +41,8 @@ class LogAnalytics:
         return self._made
 
     async def rows(self, workspace: str, query: str, span: tuple[datetime, datetime]) -> Sequence[Mapping[str, object]]:
-        from azure.monitor.query import LogsQueryPartialResult
+        with LOADING:
+            from azure.monitor.query import LogsQueryPartialResult
 
         doing = Doing(f"asking Log Analytics ({one_line(query)})", _ROLE)
         with translating(doing):

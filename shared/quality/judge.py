@@ -102,7 +102,7 @@ def look_at(
         labelled=len(labelled),
         digest=found.digest,
         level=watch.level(),
-        reference=_logged(watch, reference or {}),
+        reference=logged(watch, reference or {}),
         labels=_labels(labelled, at, before),
     )
     if unread > _UNREAD * max(1, found.predictions):
@@ -139,7 +139,8 @@ def _left(watch: Watch, findings: Sequence[Finding]) -> list[str]:
     return [*said, *([f"{why} {' and no '.join(unlogged)}"] if unlogged else [])]
 
 
-def _logged(watch: Watch, reference: Mapping[str, float]) -> dict[str, float]:
+def logged(watch: Watch, reference: Mapping[str, float]) -> dict[str, float]:
+    """Of what a training run logged, the metrics that the watch asks for, by their own names."""
     return {
         ask.metric: reference[ask.logged_as or ask.metric]
         for ask in watch.asks
@@ -187,10 +188,10 @@ def _parts(watch: Watch, pairs: Sequence[Pair], reference: Mapping[str, float]) 
 
 
 def _finding(ask: Ask, bound: Bound, number: Number, reference: Mapping[str, float], cohort: str = "") -> Finding:
-    logged = reference.get(ask.logged_as or ask.metric)
-    limit = _limit(ask, bound, logged)
+    known = reference.get(ask.logged_as or ask.metric)
+    limit = _limit(ask, bound, known)
     breached = limit is not None and (number.high < limit if ask.higher_is_better else number.low > limit)
-    return Finding(ask.metric, *number, cohort, limit, logged, breached)
+    return Finding(ask.metric, *number, cohort, limit, known, breached)
 
 
 def _limit(ask: Ask, bound: Bound, reference: float | None) -> float | None:

@@ -5,6 +5,7 @@ exact (Clopper-Pearson) for shares, and so for F1, which is one in disguise; DeL
 means. numpy, scipy and scikit-learn are loaded by the first window that is computed.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 _RARE: Final = 10
 """Of each class that the AUC needs: with fewer nobody can say how sure it is."""
+
+
+_LOADING: Final = threading.Lock()
+
+
+def _load() -> None:
+    """One thread at a time: two that begin at different ends of these packages may meet them half made."""
+    with _LOADING:
+        import sklearn.metrics  # noqa: F401 (loaded, not used)
 
 
 class Number(NamedTuple):
@@ -35,6 +45,7 @@ def measured(watch: Watch, pairs: Sequence[Pair], levels: Mapping[Metric, float]
     """
     if not pairs:
         return {}
+    _load()
     return _classes(watch, pairs, levels) if set(levels) <= set(CLASSES) else _numbers(pairs, levels)
 
 
@@ -147,6 +158,7 @@ def expected(watch: Watch, pairs: Sequence[Pair], levels: Mapping[Metric, float]
     """What to expect of predictions whose truth nobody knows yet, if their scores are probabilities that can be trusted:
     confidence-based performance estimation (CBPE, of NannyML). A model whose concept has drifted does not notice it this way.
     """
+    _load()
     import numpy as np
     from scipy.special import ndtri
 
