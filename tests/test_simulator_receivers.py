@@ -4,7 +4,9 @@ import re
 import smtplib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -205,6 +207,22 @@ def test_a_fault_is_taken_once(world, where, path):
         world.post(path, json=body, headers=BEARER)
     assert len(world.sim.inbox.all()) == 1  # it happened; the answer got lost
     assert world.post(path, json=body, headers=BEARER).ok
+
+
+def test_a_fault_may_mean_one_request_and_hold_its_answer_back_until_it_is_taken_back(world):
+    world.sim.faults.append(Fault("github", "hang", method="POST", path="/contoso/fraud/"))
+    raised = {"json": {"event_type": "e"}, "headers": BEARER}
+    assert world.post("/repos/contoso/other/dispatches", **raised).ok
+    assert world.call("GET", "/repos/contoso/fraud/actions/runs", headers=BEARER).ok
+    with ThreadPoolExecutor(1) as threads:
+        held = threads.submit(world.post, "/repos/contoso/fraud/dispatches", **raised)
+        deadline = time.monotonic() + 10
+        while len(world.sim.inbox.all("github")) < 2:
+            assert time.monotonic() < deadline, "it did not happen"
+        assert not held.done()
+        world.sim.faults.clear()
+        with pytest.raises(requests.ConnectionError):
+            held.result(10)
 
 
 # SMS
