@@ -155,8 +155,12 @@ def test_types_with_the_same_filter_share_a_subscription_and_what_is_covered_has
 
 
 def test_drift_comes_with_the_tag_of_a_monitor_or_from_a_dataset_monitor():
+    assert clauses(rule("DriftDetected", {"drift.signal": "~ ^fraud"}))["RunStatusChanged"] == [
+        (f"data.runTags.{BREACH}", "StringContains", {"fraud"})
+    ]
+    # The monitor's name may stand elsewhere.
     assert clauses(rule("DriftDetected", {"drift.monitor": "~ ^fraud"})) == {
-        "RunStatusChanged": [(f"data.runTags.{BREACH}", "StringContains", {"fraud"})],
+        "RunStatusChanged": [(f"data.runTags.{BREACH}", "IsNotNull", set())],
         "DatasetDriftDetected": [],
     }
     # How strong a drift is a model monitor says in a sentence, or its run when it is asked.
@@ -191,6 +195,23 @@ def test_workspaces_get_what_their_own_rules_need():
 
 def test_what_the_service_raises_itself_needs_no_subscription():
     assert found(rule(["RolloutRolledBack", "ModelQualityDegraded", "ExpectedEventMissing"])).topics == ()
+
+
+@pytest.mark.parametrize(
+    ("match", "clause"),
+    [
+        ({"blob.name": "starts nov/"}, Clause("subject", "StringContains", ("/blobs/nov/",))),
+        ({"blob.file": "ends .csv"}, Clause("subject", "StringEndsWith", (".csv",))),
+        ({"blob.file": "_SUCCESS"}, Clause("subject", "StringEndsWith", ("/_SUCCESS",))),
+        ({"blob.folder": "nov/a"}, Clause("subject", "StringContains", ("/blobs/nov/a/",))),
+        ({"blob.folder": "starts nov"}, Clause("subject", "StringContains", ("/blobs/nov",))),
+        ({"blob.folder_url": "starts https://lake"}, Clause("data.url", "StringContains", ("https://lake",))),
+    ],
+)
+def test_folders_files_prefixes_and_suffixes_are_asked_of_the_subject(match, clause):
+    (sub,) = subscriptions(rule("BlobCreated", match), topic="Microsoft.Storage")
+    asked = (*sub.clauses, *([Clause("subject", "StringEndsWith", (sub.ends,))] if sub.ends else ()))
+    assert asked == (clause,)
 
 
 def test_blobs_are_chosen_by_the_subject_of_their_storage_account():
@@ -322,7 +343,10 @@ MODELS = (
 OTHERS = (
     *(
         (path, TEXTS)
-        for path in ("blob.container", "blob.name", "blob.name", "blob.url", "data.url", "subject", "workspace")
+        for path in (
+            *("blob.container", "blob.name", "blob.name", "blob.url", "blob.folder", "blob.file", "blob.folder_url"),
+            *("data.url", "subject", "workspace"),
+        )
     ),
     ("blob.size", st.sampled_from(["> 0", "absent"])),
     ("tags.team", TESTS),
@@ -403,6 +427,7 @@ def others(draw: Any) -> Happened:
     name = draw(WORD)
     if draw(st.booleans()):
         return "Contoso.X.Y", name, {"tags": draw(SPELLED), "experimentName": name}
+    name = "/".join([*draw(st.lists(WORD, max_size=2)), name])
     subject = f"/blobServices/default/containers/{draw(WORD)}/blobs/{name}"
     return (
         "Microsoft.Storage.BlobCreated",

@@ -87,7 +87,8 @@ PAYLOADS: Final = (
         RUN_STATUS_CHANGED,
         "workspace",
         frozenset({"run", "drift"}),
-        {**_CHANGED, "drift.monitor": Place(_BREACH, "inside"), "drift.signal": Place(_BREACH, "inside")},
+        # The monitor's name may stand elsewhere: in a tag of its own, or it is the experiment's.
+        {**_CHANGED, "drift.signal": Place(_BREACH, "inside")},
         frozenset(),  # what the tag does not say, a lookup may
         RUN_TAGS,
         RUN_PROPERTIES,
