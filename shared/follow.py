@@ -319,8 +319,12 @@ def _event(account: Followed, kind: str, what: str, at: datetime, said: Mapping[
 async def remind(world: World) -> int:
     """Asks again for looks whose message was lost; how many."""
     now, found = world.clock(), 0
-    for _, text in await everything(world.shelf, FOLLOWED):
-        account = wire.load(Followed, text)
+    for name, text in await everything(world.shelf, FOLLOWED):
+        try:
+            account = wire.load(Followed, text)
+        except PermanentError:
+            log.warning("an account of another version cannot be read", extra={"account": name})
+            continue
         if account.ended is None and (account.due or account.began) + _LOST < now:
             await world.queue.put([wire.dump(wire.Follow(account.key, account.n))])
             found += 1

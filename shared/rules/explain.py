@@ -189,6 +189,8 @@ def _target(intent: Intent) -> str:
     later += f", if it is worth it: {asked_of(terms.worth)}" if terms.worth else ""
     if terms.after and terms.unless_acknowledged:
         later = f"{later} unless somebody acknowledges it"
+    if terms.tell:
+        later = f"{later}; tells {terms.tell} how it ended"
     if terms.schedule:
         return f"whoever is on call by {terms.schedule}{later}"
     names = ("policy", "url", "to", "github", "source", "workflow", "event_type", "limit")
