@@ -278,6 +278,7 @@ def _server(routes: Sequence[BaseRoute], context: ssl.SSLContext | None = None) 
         lifespan="off",
         log_config=None,
         access_log=False,
+        timeout_keep_alive=75,  # as far sides do: a caller whose loop was held up must not find its connection gone
         ssl_context_factory=(lambda *_: context) if context else None,
     )
     return _Server(config)

@@ -203,7 +203,7 @@ class Ground:
             if one.hold:
                 one.hold(host)
         await self._send(host, "restart")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while any(  # noqa: ASYNC110 (the far sides are in another thread)
                 after <= before[name] for name, after in self._counts().items()
             ):
@@ -213,7 +213,7 @@ class Ground:
         host = self.host()
         host.start()
         seen |= await self._outcomes(host, "restart", before)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             ends = await asyncio.gather(*(_followed(host, one.record) for one in seen.values()))
         seen = {at: replace(one, end=end) for (at, one), end in zip(seen.items(), ends, strict=True)}
         self.told += await self._records(host)
@@ -237,7 +237,7 @@ class Ground:
     ) -> Mapping[tuple[str, Trial], Outcome]:
         """Of all, when the last of them has ended."""
         tried = self._tried(trial)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             ended = await asyncio.gather(*(_ended(host, _name(one, trial)) for one in tried))
         after = self._counts()
         return {
