@@ -33,7 +33,7 @@ from shared.events import Event, parse
 from shared.guards import depth
 from shared.record import Job, WorkspaceRef
 from shared.settings import Secrets, Settings
-from shared.world import Origin, World
+from shared.world import EndpointRef, Invocation, Origin, Submitted, World
 from simulator.app import Box
 from simulator.state import Channel, Fault
 from tests.test_actions import EVENT, KEY, context
@@ -143,6 +143,20 @@ async def test_an_invocation_whose_answer_was_lost_is_not_made_twice(box: Box, o
     assert again.said == "batch endpoint churn-scores in workspace prod was invoked by an earlier try, as job batch-2"
     assert len([one for one in box.sim.inbox.all("job") if one.key == "batch-2"]) == 1
     assert (await job_of(outside, "batch-2"))["displayName"] == "churn-scores:blue"
+
+
+async def test_a_service_that_names_the_job_itself_may_have_run_it_twice_after_a_lost_answer() -> None:
+    """That it takes the name which we give it is documented, and has not been seen."""
+
+    class Unnamed(FakeServing):
+        async def invoke(self, endpoint: EndpointRef, asked: Invocation) -> Submitted:
+            return Submitted("0f8fad5b", "NotStarted")
+
+    outside = Outside(serving=Unnamed())
+    first = await invoke(Batch(endpoint="churn-scores"), context(outside))
+    again = await invoke(Batch(endpoint="churn-scores"), context(outside, again=True))
+    assert (first.maybe_twice, again.maybe_twice) == (None, True)
+    assert again.said.endswith("job 0f8fad5b; may have been sent twice")
 
 
 async def test_a_batch_job_is_followed_to_its_end(box: Box, world: World) -> None:

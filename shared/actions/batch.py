@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from shared.actions import Action, Context, Params
 from shared.actions._job import followed, look
 from shared.actions._place import Place, where
-from shared.actions._text import clip, name_of
+from shared.actions._text import TWICE, clip, name_of
 from shared.record import Result
 from shared.world import DATA, Data, EndpointRef, Invocation
 
@@ -83,7 +83,10 @@ async def run(params: Batch, context: Context) -> Result:
     of = f"batch endpoint {params.endpoint} in workspace {place.workspace}"
     said = f"{of} was invoked by an earlier try, as job {done.name}" if done.again else f"invoked {of}: job {done.name}"
     values: dict[str, object] = {"job": done.name, "workspace": place.workspace, "endpoint": params.endpoint}
-    return Result(said, done.studio_url, values, follow=followed(place, done.name, params.experiment or "", of))
+    # A service that names the job itself did not take our key: an earlier try's job can't be found.
+    doubt = True if context.again and done.name != invocation.name else None
+    said = f"{said}; {TWICE}" if doubt else said
+    return Result(said, done.studio_url, values, doubt, followed(place, done.name, params.experiment or "", of))
 
 
 def _input(given: BatchInput) -> Data | str | bool | float:
