@@ -216,9 +216,8 @@ class Service:
         status: EventStatus = "deciding" if decision.needs else "decided"
         record = EventRecord(event.record, message.received, status, event, decision)
         await archive.note_late(self.world, record, self.world.clock())
-        await chain.note(
-            self.world.shelf, event
-        )  # before it is taken in: killed in between, the next delivery finds it noted
+        # Before it is taken in: killed in between, the next delivery finds it noted.
+        await chain.note(self.world.shelf, event)
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
         if taken != "again":
