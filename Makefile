@@ -5,12 +5,18 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 DURABLE := .venv-durable
 ENGINES := .venv-bench
+# These watch whole processes, and mostly wait: beside the others they cost next to no time.
+WATCHED := tests/test_kill.py tests/test_story.py
 
 run: $(READY)
 	@$(BIN)/switchyard serve --simulate --story
 
 test: lint check $(DURABLE)/.ready
-	$(BIN)/python -m pytest
+	@mkdir -p .state
+	@$(BIN)/python -m pytest $(WATCHED) > .state/watched.txt 2>&1 & watched=$$!; \
+	  $(BIN)/python -m pytest $(WATCHED:%=--ignore=%); others=$$?; \
+	  wait $$watched; result=$$?; echo "Whole processes, killed and watched ($(WATCHED)):"; cat .state/watched.txt; \
+	  exit $$((others + result))
 	$(DURABLE)/bin/python -m pytest --confcutdir=tests/durable tests/durable
 
 lint: $(READY)

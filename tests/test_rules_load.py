@@ -379,7 +379,7 @@ TEXTS = {
 FOLDERS = st.fixed_dictionaries({name: st.sampled_from([*texts, None]) for name, texts in TEXTS.items()})
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.lists(FOLDERS, min_size=1, max_size=4))
 def test_whatever_is_edited_what_is_in_force_is_good_and_no_file_loses_its_rules(folders):
     before = load_texts(GOOD)

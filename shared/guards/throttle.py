@@ -44,7 +44,9 @@ class Passed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An account. `record`: who opened the window that `began` and `closes`; `items`: what came in it, of `total`."""
+    """An account. `record`: who opened the window that `began` and `closes`; `items`: what came in it, of `total`. `closed`: it is
+    being sealed, and takes nothing more.
+    """
 
     began: datetime
     closes: datetime
@@ -52,6 +54,7 @@ class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
     items: tuple[Item, ...] = ()
     total: int = 0
     passed: tuple[Passed, ...] = ()
+    closed: bool = False
 
 
 class Sealed(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -177,7 +180,13 @@ class _Account:
                 return _all_of(_sealed.decode(mine))
             text, slot = yield from self._read()
             closes = yield from self._closes(slot, key, family)
-            if slot is not None and self._now >= closes:
+            if slot is not None and (slot.closed or self._now >= closes):
+                if not slot.closed:
+                    # Before it is sealed: who read it open, and would add itself now, has to look again.
+                    before, slot = text, replace(slot, closed=True)
+                    text = _dump(slot)
+                    if not (yield Swap(SLOTS, self._name, before, text)):
+                        continue
                 kept = yield from self._seal(slot)
                 if slot.record == self._record:
                     return _all_of(kept)
