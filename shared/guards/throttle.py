@@ -181,12 +181,10 @@ class _Account:
             text, slot = yield from self._read()
             closes = yield from self._closes(slot, key, family)
             if slot is not None and (slot.closed or self._now >= closes):
-                if not slot.closed:
-                    # Before it is sealed: who read it open, and would add itself now, has to look again.
-                    before, slot = text, replace(slot, closed=True)
-                    text = _dump(slot)
-                    if not (yield Swap(SLOTS, self._name, before, text)):
-                        continue
+                closed = yield from self._close(text, slot)
+                if closed is None:
+                    continue
+                text, slot = closed
                 kept = yield from self._seal(slot)
                 if slot.record == self._record:
                     return _all_of(kept)
@@ -223,6 +221,13 @@ class _Account:
             new = replace(found, at=self._now, carriers=(*found.carriers, key)[-MOST:])
             if (yield Swap(FAMILIES, family, text, _dump(new))):
                 return latest
+
+    def _close(self, text: str | None, slot: Slot) -> Guarding[tuple[str | None, Slot] | None]:
+        """Before it is sealed: who read it open, and would add itself now, has to look again. None: somebody was faster."""
+        if slot.closed:
+            return text, slot
+        closed = replace(slot, closed=True)
+        return (_dump(closed), closed) if (yield Swap(SLOTS, self._name, text, _dump(closed))) else None
 
     def _seal(self, slot: Slot) -> Guarding[Sealed]:
         whole = Sealed(tuple(item.record for item in slot.items), slot.total, self._now)
