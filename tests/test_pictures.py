@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -141,6 +141,7 @@ tables = st.fixed_dictionaries(
 )
 
 
+@example({"kind": "line", "metric": "", "points": [["2026-11-20T08:30:00+00:00", 1.1e-308, None, None, 0]]}, "en", 320)
 @settings(max_examples=60, deadline=None)
 @given(lines | tables, st.sampled_from(["en", "ja"]), st.sampled_from([320, 350, 720]))
 def test_any_chart_is_drawn_within_its_frame(table, language, width):

@@ -113,9 +113,10 @@ def _ticks(low: float, high: float, about: float) -> list[float]:
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:
-    """The values, with some room; never nothing."""
+    """The values, with some room; never so little that no round number lies within."""
     low, high = min(values), max(values)
     room = 0.1 * (high - low) or 0.05 * abs(high) or 1.0
+    room = max(room, 1e-9, 1e-9 * abs(high), 1e-9 * abs(low))
     return low - room, high + room
 
 
