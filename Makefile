@@ -5,17 +5,17 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 DURABLE := .venv-durable
 ENGINES := .venv-bench
-# These watch whole processes, and mostly wait: beside the others they cost next to no time.
-WATCHED := tests/test_kill.py tests/test_story.py
+# Long stories: of whole processes, which mostly wait, and of a month. Beside the others they cost next to no time.
+STORIES := tests/test_kill.py tests/test_story.py tests/test_quality_story.py
 
 run: $(READY)
 	@$(BIN)/switchyard serve --simulate --story
 
 test: lint check $(DURABLE)/.ready
 	@mkdir -p .state
-	@$(BIN)/python -m pytest $(WATCHED) > .state/watched.txt 2>&1 & watched=$$!; \
-	  $(BIN)/python -m pytest $(WATCHED:%=--ignore=%); others=$$?; \
-	  wait $$watched; result=$$?; echo "Whole processes, killed and watched ($(WATCHED)):"; cat .state/watched.txt; \
+	@$(BIN)/python -m pytest $(STORIES) > .state/stories.txt 2>&1 & stories=$$!; \
+	  $(BIN)/python -m pytest $(STORIES:%=--ignore=%); others=$$?; \
+	  wait $$stories; result=$$?; echo "Long stories ($(STORIES)):"; cat .state/stories.txt; \
 	  exit $$((others + result))
 	$(DURABLE)/bin/python -m pytest --confcutdir=tests/durable tests/durable
 

@@ -16,14 +16,12 @@ from shared.errors import MissingError, PermanentError, TemporaryError
 from shared.quality.watch import Asset, Collector, Predictions, Truth
 from shared.quality.windows import window_of
 from shared.rules.load import load_texts
-from shared.service import Service
 from shared.settings import Secrets, Settings, read_folder
 from shared.world import World
 from simulator.app import Box
 from simulator.azureml import Version
 from simulator.blobs import ACCOUNT, CONTAINER
 from simulator.state import Fault
-from tests.test_measure import events
 from tests.world import Outside
 
 START = datetime(2026, 11, 20, 18, tzinfo=UTC)
@@ -171,25 +169,6 @@ async def test_logs_and_the_data_collector_with_a_data_asset_tell_the_same(box: 
     ours, theirs = by_logs.measured["auc"], by_files.measured["auc"]
     assert ours.value == pytest.approx(theirs.value, abs=1e-3)
     assert abs(ours.n - theirs.n) <= 2
-
-
-async def test_the_lever_turns_the_truth_bad_and_the_service_notices(box: Box, far: Doors) -> None:
-    outside = Outside()
-    service = Service(world(box, far, outside), Settings(), LOADED)
-    bad = None
-    for hour in range(0, 24 * 7, 6):
-        if hour == 36:
-            bad = box.sim.clock.now()
-            await asyncio.to_thread(turn, box, drift=0.9)
-        box.sim.clock.advance(6 * 3600)
-        await service.on_quality()
-        if events(outside):
-            break
-    assert bad is not None
-    (event,) = events(outside)
-    assert event.type == "ModelQualityDegraded"
-    assert box.sim.clock.now() - bad <= timedelta(seconds=WATCH.noticed_within) + timedelta(hours=6)
-    assert event.data["reference"] == 0.921 if event.data["metric"] == "auc" else True
 
 
 async def test_truth_that_no_longer_comes_is_no_health(box: Box, far: Doors) -> None:
