@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from shared.cloud.azureml import Workspaces, part, resource, table
 from shared.cloud.credentials import Tokens
-from shared.cloud.failures import LOADING, Doing, one_line, translating
+from shared.cloud.failures import Doing, one_line, translating
 from shared.cloud.http import AioHttp
+from shared.cloud.logs import client
 from shared.errors import PermanentError, TemporaryError
 from shared.rollout.policy import BinaryGate, CeilingGate, Gate
 from shared.rollout.record import Minute, Pair
@@ -57,15 +58,7 @@ class MonitorCounts:
     @property
     def _client(self) -> "LogsQueryClient":
         if self._made is None:
-            with LOADING:
-                from azure.monitor.query.aio import LogsQueryClient
-
-            self._made = LogsQueryClient(
-                self._tokens,
-                endpoint=self._logs,
-                transport=self._http.transport(),
-                retry_total=0,  # who asks is the one owner of retries
-            )
+            self._made = client(self._logs, self._tokens, self._http)
         return self._made
 
     async def minutes(

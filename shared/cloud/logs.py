@@ -17,6 +17,14 @@ _SECONDS: Final = 180
 """How long a query may take: their own limit is ten minutes, and a function's is not much longer."""
 
 
+def client(address: str, tokens: Tokens, http: AioHttp) -> "LogsQueryClient":
+    """Of Log Analytics, over our own connections. Who asks is the one owner of retries."""
+    with LOADING:
+        from azure.monitor.query.aio import LogsQueryClient
+
+    return LogsQueryClient(tokens, endpoint=address, transport=http.transport(), retry_total=0)
+
+
 class LogAnalytics:
     """Implements `world.Logs`."""
 
@@ -29,15 +37,7 @@ class LogAnalytics:
     @property
     def _client(self) -> "LogsQueryClient":
         if self._made is None:
-            with LOADING:
-                from azure.monitor.query.aio import LogsQueryClient
-
-            self._made = LogsQueryClient(
-                self._tokens,
-                endpoint=self._address,
-                transport=self._http.transport(),
-                retry_total=0,  # who asks is the one owner of retries
-            )
+            self._made = client(self._address, self._tokens, self._http)
         return self._made
 
     async def rows(self, workspace: str, query: str, span: tuple[datetime, datetime]) -> Sequence[Mapping[str, object]]:
