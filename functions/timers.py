@@ -1,4 +1,4 @@
-"""Schedules: retention, the archive, the configuration, silences, the digest, model quality, the registry's word on what is live."""
+"""Schedules: retention, the archive, dead letters, the configuration, silences, the digest, model quality, what the registry says."""
 
 import azure.functions as func
 
@@ -49,6 +49,14 @@ async def on_archive(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the bin
     """What came goes to the archive, which outlives the records."""
     service = host.service()
     await service.archive(service.world.clock())
+
+
+@bp.function_name("on_dead_letters")
+@bp.timer_trigger(arg_name="timer", schedule="50 */5 * * * *", run_on_startup=False)
+async def on_dead_letters(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
+    """What Event Grid gave up comes back into the record."""
+    service = host.service()
+    await service.on_dead_letters(service.world.clock())
 
 
 @bp.function_name("on_quality")

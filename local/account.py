@@ -69,6 +69,8 @@ def subject(event: Event) -> str:
         return str(event.data.get("said") or event.id)
     if event.type in {"ActionFailed", "EventRefused"}:
         return str(event.data.get("reason") or event.id)
+    if event.type == "EventsDeadLettered":
+        return str(event.data.get("said") or event.id)
     if event.drift and event.drift.monitor:
         return f"{event.drift.monitor} {event.drift.signal or ''}".strip()
     if event.run:

@@ -20,6 +20,7 @@ from croniter import croniter
 
 from local import queue, shelf
 from local.archive import FileArchive
+from local.dead_letters import FOLDER, FolderDeadLetters
 from local.door import PATH, Door, Function, Receive, Scope, Send
 from local.rollouts import Rollouts
 from local.shelf import SqliteShelf
@@ -135,6 +136,7 @@ class Host:
             azure=self._doors.azure,
             logs=self._doors.logs,
             blobs=self._doors.blobs,
+            dead_letters=FolderDeadLetters(state.parent / FOLDER),
         )
         self.service = Service.of(
             world, settings, listener=listener or (lambda _: None), on_step=on_step, look_every=WATCH * pace

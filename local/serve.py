@@ -15,6 +15,7 @@ from rich.console import Console
 
 from local import simulated
 from local.account import Account
+from local.dead_letters import FOLDER
 from local.host import Host, listening, wall
 
 
@@ -28,7 +29,7 @@ def serve(config: Path, port: int, state: Path, *, simulate: bool, story: bool) 
         held = _alone(state)
         if simulate or story:
             begin = max(wall(), simulated.newest(state) or wall())
-            box = simulated.start(state.parent / "simulator", begin=begin)
+            box = simulated.start(state.parent / "simulator", state.parent / FOLDER, begin=begin)
             os.environ.update(box.environment)  # noqa: TID251 (SDK clients read their trust from the environment)
         environ = {**os.environ, "SWITCHYARD_PUBLIC_URL": base}  # noqa: TID251 (the edge)
         return asyncio.run(

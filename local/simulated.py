@@ -77,15 +77,15 @@ def newest(state: Path) -> datetime | None:
     return datetime.fromtimestamp(max(stamps), UTC) if stamps else None
 
 
-def start(folder: Path, *, begin: datetime, rate: float = 300) -> Simulated:
-    """Starts it and waits until it answers. RuntimeError, with what it printed, when it does not."""
+def start(folder: Path, dead_letters: Path, *, begin: datetime, rate: float = 300) -> Simulated:
+    """Starts it and waits until it answers. `dead_letters`: where it puts what it could not deliver. RuntimeError, with what it printed, when it does not."""
     folder.mkdir(parents=True, exist_ok=True)
     ready, said = folder / "simulator.json", folder / "simulator.log"
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "simulator", "--http-port", "0", "--state-dir", str(folder), "--rate", str(rate)]
     with said.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 (our own module)
-            [*command, "--start", begin.isoformat(), "--parent", str(os.getpid())],
+            [*command, "--start", begin.isoformat(), "--parent", str(os.getpid()), "--dead-letters", str(dead_letters)],
             stdout=output,
             stderr=output,
             start_new_session=True,

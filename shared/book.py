@@ -1,5 +1,5 @@
 """The book of rollouts: what they are about, how they stand, every step, what people said, whose turn it is, freezes. And
-of silences, and of who saw which event.
+of silences, of who saw which event, and of which ones Event Grid had given up.
 
 Everything lies on the world's shelf, so that both hosts and both stores keep it alike.
 """
@@ -14,7 +14,8 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.errors import PermanentError
-from shared.record import ACKS, SILENCES, Ack, Comment, Silence, WorkspaceRef, held_by
+from shared.events import DeadLetter
+from shared.record import ACKS, DEAD_LETTERS, SILENCES, Ack, Comment, Silence, WorkspaceRef, held_by
 from shared.rollout.record import ENDED, Freeze, Head, Rollout, Step, Word
 from shared.world import Origin, Shelf
 
@@ -378,3 +379,16 @@ async def acknowledge(shelf: Shelf, record: str, new: Ack) -> Ack:
 async def acknowledged(shelf: Shelf, record: str) -> Ack | None:
     text = await shelf.get(ACKS, record)
     return None if text is None else msgspec.json.decode(text, type=Ack)
+
+
+# What Event Grid had given up
+
+
+async def dead_letter(shelf: Shelf, record: str) -> DeadLetter | None:
+    """Why Event Grid had given up this event; None where it did not, or nothing of it was brought back yet."""
+    text = await shelf.get(DEAD_LETTERS, record)
+    return None if text is None else msgspec.json.decode(text, type=DeadLetter)
+
+
+async def note_dead_letter(shelf: Shelf, record: str, new: DeadLetter) -> None:
+    await shelf.put(DEAD_LETTERS, record, _dump(new))

@@ -24,6 +24,7 @@ _ARM: Final = re.compile(
 )
 _RUN_SUBJECT: Final = re.compile(r"(?:^|/)runs/(?P<run>[^/]+)$")
 _BLOB_SUBJECT: Final = re.compile(r"/containers/(?P<container>[^/]+)/blobs/(?P<name>.+)$")
+_COUNT: Final = re.compile(r"\d{1,9}", re.ASCII)
 _CHILD_ID: Final = re.compile(r"^(?P<parent>.+)_(?P<n>\d+)$")
 
 STATUSES: Final = (
@@ -107,6 +108,21 @@ class Blob(Struct, frozen=True, omit_defaults=True):
     folder_url: str | None = None
 
 
+class DeadLetter(Struct, frozen=True, omit_defaults=True):
+    """Why Event Grid gave up an event, in its own words. `attempts`: how often it tried; `outcome` and `status`: of the last time, at
+    `tried`, `status` being that of HTTP. `subscription`: which of them gave up. `back`: when it was brought back.
+    """
+
+    reason: str = ""
+    attempts: int = 0
+    outcome: str = ""
+    status: int | None = None
+    published: datetime | None = None
+    tried: datetime | None = None
+    subscription: str = ""
+    back: datetime | None = None
+
+
 class Event(Struct, frozen=True, omit_defaults=True):
     """One event, normalised. Field names are those that rules, templates and records use.
 
@@ -162,6 +178,7 @@ TYPES: Final = (
     "ActionCompleted",
     "ActionFailed",
     "EventRefused",
+    "EventsDeadLettered",
     "Digest",
     "RuleSilent",
     "RulesChanged",
@@ -218,6 +235,20 @@ def _moment(text: str, name: str) -> datetime:
         raise PermanentError(f"{name} is {text!r}, expected an RFC 3339 time such as 2026-11-20T08:30:00Z") from error
 
 
+def dead_letter(envelope: Mapping[str, object], subscription: str = "") -> DeadLetter:
+    """What Event Grid wrote beside an event that it gave up. The names are in lower case where the event is a CloudEvent."""
+    said = _Payload(envelope)
+    return DeadLetter(
+        reason=said.text("deadletterreason") or "",
+        attempts=said.whole("deliveryattempts") or 0,
+        outcome=said.text("lastdeliveryoutcome") or "",
+        status=said.whole("lasthttpstatuscode"),
+        published=said.moment("publishtime"),
+        tried=said.moment("lastdeliveryattempttime"),
+        subscription=subscription,
+    )
+
+
 class _Payload:
     """A payload whose keys match without regard to case; user tags inside it stay verbatim."""
 
@@ -233,6 +264,16 @@ class _Payload:
     def number(self, name: str) -> float | None:
         value = self._data.get(name)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def whole(self, name: str) -> int | None:
+        text = self.text(name) or ""
+        return int(text) if _COUNT.fullmatch(text) else None
+
+    def moment(self, name: str) -> datetime | None:
+        try:
+            return _moment(self.text(name) or "", name)
+        except PermanentError:
+            return None
 
     def table(self, name: str) -> dict[str, object]:
         value = self._data.get(name)

@@ -372,6 +372,10 @@ ACKS: Final = "acks"
 """Folders of the shelf: silences by id, acknowledgements by the id of the event's record."""
 
 
+DEAD_LETTERS: Final = "dead-letters"
+"""Folder of the shelf: why Event Grid had given up an event, by the id of its record."""
+
+
 QUALITY: Final = "quality"
 """Folder of the shelf: how each model stands by its predictions and what came of them, by the name of its file below quality/."""
 

@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from shared import archive, book, chain, follow, guards, measure, notices, versions, wire
+from shared import archive, book, chain, dead_letters, follow, guards, measure, notices, versions, wire
 from shared.answers import answered, put_away
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
-from shared.events import OWN, Event, parse
+from shared.events import OWN, DeadLetter, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
 from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
@@ -211,19 +211,30 @@ class Service:
                 raise PermanentError("a long message within a long message: none of our versions writes that")
 
     async def _take_in(self, message: wire.Arrived) -> None:
-        event = message.event
+        event, shelf = message.event, self.world.shelf
+        if message.dead and await self._came_back(event, message.dead):
+            return  # whoever brought it back was killed before it could be put away
         decision = plan(self.loaded.rules, event)
         status: EventStatus = "deciding" if decision.needs else "decided"
         record = EventRecord(event.record, message.received, status, event, decision)
         await archive.note_late(self.world, record, self.world.clock())
         # Before it is taken in: killed in between, the next delivery finds it noted.
-        await chain.note(self.world.shelf, event)
+        await chain.note(shelf, event)
         taken = await self.world.store.take_in(record)
         self._listener(Told("taken in" if taken == "new" else "again", record))
         if taken != "again":
             await self._bring_forward(event)
             await follow.hear(self.world, event)
         await self._resolve(event)
+        if message.dead:
+            await book.note_dead_letter(
+                shelf, event.record, msgspec.structs.replace(message.dead, back=message.received)
+            )
+
+    async def _came_back(self, event: Event, dead: DeadLetter) -> bool:
+        """Whether the event has arrived with this very dead letter before."""
+        there = await book.dead_letter(self.world.shelf, event.record)
+        return there is not None and msgspec.structs.replace(there, back=None) == dead
 
     async def _bring_forward(self, event: Event) -> None:
         """Intents whose time comes sooner because of this event."""
@@ -413,6 +424,10 @@ class Service:
         )
         await notices.tell_silent(self.world, rules, now)
         return copied
+
+    async def on_dead_letters(self, now: datetime) -> int:
+        """Brings back what Event Grid gave up; how many events."""
+        return await dead_letters.bring_back(self.world, now)
 
     async def digest(self, now: datetime) -> int:
         """Tells how much was held back, once a day; how much it was."""

@@ -11,17 +11,18 @@ from typing import Final
 import msgspec
 
 from shared.errors import PermanentError
-from shared.events import Event, parse
+from shared.events import DeadLetter, Event, parse
 
 LIMIT: Final = 45_000
 """Bytes of text a storage queue takes (64 KiB after base64), less a margin."""
 
 
 class Arrived(msgspec.Struct, frozen=True, tag="arrived", omit_defaults=True):
-    """An event that was read at the door; nothing is decided yet."""
+    """An event that was read at the door; nothing is decided yet. `dead`: why Event Grid had given it up, where it did."""
 
     event: Event
     received: datetime
+    dead: DeadLetter | None = None
 
 
 class Unread(msgspec.Struct, frozen=True, tag="unread", omit_defaults=True):
@@ -127,11 +128,12 @@ def join(bodies: Sequence[str]) -> Message:
         raise PermanentError(f"parts that make no message: {error}") from error
 
 
-def arrived(envelope: Mapping[str, object], received: datetime) -> list[str]:
+def arrived(envelope: Mapping[str, object], received: datetime, dead: DeadLetter | None = None) -> list[str]:
     """The messages for one envelope at the door: an event, or what can't be read as one, with its bytes."""
+    happened = (dead and dead.published) or received  # what may say nothing of its time was published soon after it
     try:
         try:
-            return pack(Arrived(parse(envelope, received), received))
+            return pack(Arrived(parse(envelope, happened), received, dead))
         except PermanentError as error:
             return unread(_encoder.encode(envelope), str(error), received)
     except (ValueError, OverflowError) as error:

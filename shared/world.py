@@ -444,6 +444,27 @@ class Archive(Protocol):
         """Forgets older days; how many went."""
 
 
+@dataclass(frozen=True)
+class Left:
+    """Something that Event Grid could not deliver: a JSON array of events, or one. `mark`: of this state of it."""
+
+    content: bytes
+    mark: str
+
+
+class DeadLetters(Protocol):
+    """What Event Grid gave up, as files. Raises TemporaryError or PermanentError and nothing else of its own."""
+
+    async def names(self, limit: int) -> Sequence[str]:
+        """Some of them, `limit` at most; none where there is nothing, nor a place for it."""
+
+    async def read(self, name: str) -> Left | None:
+        """None where it has gone."""
+
+    async def drop(self, name: str, mark: str) -> None:
+        """Deletes it, unless it has changed since it was read, or is gone."""
+
+
 class Logs(Protocol):
     """Log Analytics. Raises TemporaryError or PermanentError and nothing else of its own."""
 
@@ -504,3 +525,4 @@ class World:
     azure: Azure
     logs: Logs
     blobs: Blobs
+    dead_letters: DeadLetters

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--deliver-to", help="Event Grid subscribes this URL, as soon as it answers")
     parser.add_argument("--state-dir", type=Path, help="gets ca.pem and simulator.json; default: a temporary one")
     parser.add_argument("--chaos", action="store_true", help="Event Grid repeats, delays and reorders noticeably")
+    parser.add_argument("--dead-letters", type=Path, help="the folder that gets what Event Grid gives up")
     parser.add_argument("--parent", type=int, help="ends when this process is gone")
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -37,6 +38,7 @@ def main() -> None:
             deliver_to=given.deliver_to,
             state_dir=folder,
             chaos=given.chaos,
+            dead_letters=given.dead_letters,
         )
         asyncio.run(_serve(options, given.parent), loop_factory=auto_loop_factory())
 

@@ -64,7 +64,7 @@ TEAMS: Final = ("fraud", "churn", "platform")
 @dataclass(frozen=True)
 class Options:
     """`rate`: simulated seconds in one real second. `start`: the simulated moment at which it begins, now where None.
-    `deliver_to`: Event Grid subscribes it as soon as it answers.
+    `deliver_to`: Event Grid subscribes it as soon as it answers. `dead_letters`: gets what Event Grid gives up.
     """
 
     https_port: int = 0
@@ -76,6 +76,7 @@ class Options:
     state_dir: Path | None = None
     chaos: bool = False
     pause: float = 2.0
+    dead_letters: Path | None = None
 
 
 @dataclass
@@ -139,7 +140,7 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         base, people = f"https://localhost:{_port(secure)}", f"http://localhost:{_port(plain)}"
         clock = Clock(options.rate, options.start)
         sim = Simulated(base, people, clock, Inbox(clock.now), Random(options.seed))
-        eventgrid = EventGrid(sim, spawn, Manners.chaos() if options.chaos else Manners())
+        eventgrid = EventGrid(sim, spawn, Manners.chaos() if options.chaos else Manners(), options.dead_letters)
         operations = Operations(sim, spawn)
         azureml = AzureML(sim, eventgrid.publish, spawn, operations)
         endpoints = OnlineEndpoints(sim, azureml, operations, options.seed)
@@ -198,9 +199,17 @@ class Box:
         deliver_to: str | None = None,
         state_dir: Path | None = None,
         pause: float = 2.0,
+        dead_letters: Path | None = None,
     ) -> None:
         self._options = Options(
-            rate=rate, start=start, seed=seed, chaos=chaos, deliver_to=deliver_to, state_dir=state_dir, pause=pause
+            rate=rate,
+            start=start,
+            seed=seed,
+            chaos=chaos,
+            deliver_to=deliver_to,
+            state_dir=state_dir,
+            pause=pause,
+            dead_letters=dead_letters,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="azure-in-a-box", daemon=True)

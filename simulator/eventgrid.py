@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
+from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import aiohttp
@@ -103,11 +104,14 @@ class Counts:
 
 @dataclass
 class EventGrid:
-    """Every subscription gets the events of every topic: the box is the world of one team."""
+    """Every subscription gets the events of every topic: the box is the world of one team. `container`: the folder that stands for the
+    container of dead letters, where there is one.
+    """
 
     sim: Simulated
     spawn: Spawn
     manners: Manners = field(default_factory=Manners)
+    container: Path | None = None
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     dead: deque[Json] = field(default_factory=lambda: deque(maxlen=1000))
     counts: Counts = field(default_factory=Counts)
@@ -365,10 +369,21 @@ class EventGrid:
             "lastDeliveryAttemptTime": stamp(delivery.tried),
         }
         cloud = delivery.to.schema == "CloudEventSchemaV1_0"
-        self.dead.append(
-            dict(_shape(delivery.event, delivery.to.schema))
-            | {(name.lower() if cloud else name): value for name, value in said.items()}
-        )
+        letter = dict(_shape(delivery.event, delivery.to.schema)) | {
+            (name.lower() if cloud else name): value for name, value in said.items()
+        }
+        self.dead.append(letter)
+        if self.container is not None:
+            self._write(self.container, delivery.to.name, letter)
+
+    def _write(self, container: Path, subscription: str, letter: Json) -> None:
+        """By subscription and hour, as the real one names its blobs: without zeros in front."""
+        now = self.sim.clock.now()
+        folder = container / subscription.upper() / f"{now.year}/{now.month}/{now.day}/{now.hour}"
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f"{guid()}.tmp"
+        unfinished.write_bytes(msgspec.json.encode([letter]))
+        unfinished.rename(unfinished.with_suffix(".json"))
 
     def describe(self) -> Json:
         """For people and tests."""

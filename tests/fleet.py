@@ -60,6 +60,7 @@ from tests.world import (
     FakeSecrets,
     FakeSms,
     MemoryArchive,
+    MemoryDeadLetters,
     VirtualClock,
 )
 
@@ -257,6 +258,7 @@ class Fleet:
             azure=FakeAzure(),
             logs=FakeLogs(),
             blobs=FakeBlobs(),
+            dead_letters=MemoryDeadLetters(),
         )
         found = dict(self.fate.live)
         if about.kind == "batch":

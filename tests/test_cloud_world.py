@@ -19,6 +19,7 @@ from functions import host as functions_host
 from functions.web import web_app
 from local.host import Functions, discover
 from shared.archive import read_line
+from shared.cloud.dead_letters import CONTAINER
 from shared.cloud.world import AzureWorld, world
 from shared.errors import PermanentError
 from shared.events import AZURE_ML
@@ -236,6 +237,25 @@ async def test_the_configuration_may_lie_in_a_container_and_is_taken_up_from_the
         assert archived.mimetype == "application/x-ndjson"
         (line,) = archived.get_body().splitlines()
         assert read_line(line).id == record["id"]
+
+
+async def test_what_event_grid_gave_up_is_brought_back_by_the_timer(
+    box: Box, host: FunctionsHost, account: str
+) -> None:
+    said = {"deadLetterReason": "TimeToLiveExceeded", "deliveryAttempts": 12, "lastDeliveryOutcome": "Forbidden"}
+    letters = [dict(good_run(box, f"fraud-lost-{n}")) | said for n in (1, 2)]
+    async with ContainerClient.from_connection_string(account, CONTAINER) as container:
+        await container.create_container()
+        await container.upload_blob("SWITCHYARD/2026/11/20/8/1.json", json.dumps(letters).encode())
+        await host.clean_up()
+        await host.work()
+        assert [blob async for blob in container.list_blob_names()] == []
+    events = json.loads((await host.get("/api/events")).get_body())["events"]
+    runs = [one for one in events if one["event"]["type"] == "RunCompleted"]
+    assert [[act["status"] for act in one["actions"]] for one in runs] == [["done"], ["done"]]
+    full = json.loads((await host.get(f"/api/events/{runs[0]['id']}")).get_body())
+    assert (full["dead_letter"]["outcome"], full["dead_letter"]["subscription"]) == ("Forbidden", "SWITCHYARD")
+    assert [one["event"]["type"] for one in events if one not in runs] == ["EventsDeadLettered"]
 
 
 async def test_an_event_longer_than_a_queue_message_is_one_event(host: FunctionsHost) -> None:

@@ -72,6 +72,7 @@ def test_the_worker_library_indexes_every_function(probed):
         "on_silences": "timerTrigger",
         "on_configuration": "timerTrigger",
         "on_archive": "timerTrigger",
+        "on_dead_letters": "timerTrigger",
         "on_digest": "timerTrigger",
         "on_quality": "timerTrigger",
         "approve": "httpTrigger",

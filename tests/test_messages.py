@@ -246,6 +246,24 @@ TOLD: dict[str, tuple[Event, Facts, Severity, tuple[str, ...]]] = {
         "warning",
         ("id is missing", "abc"),
     ),
+    "events-dead-lettered": (
+        event(
+            "EventsDeadLettered",
+            data={
+                "total": 12,
+                "unread": 1,
+                "said": "12 events: TimeToLiveExceeded, NotFound",
+                "since": "2026-11-23T00:00:00Z",
+                "why": [
+                    {"reason": "TimeToLiveExceeded", "outcome": "NotFound", "subscription": "SWITCHYARD", "count": 12}
+                ],
+                "types": [{"type": "Microsoft.MachineLearningServices.RunCompleted", "count": 12}],
+            },
+        ),
+        Facts(),
+        "warning",
+        ("12", "TimeToLiveExceeded", "NotFound", "SWITCHYARD", "RunCompleted (12)", "=1"),
+    ),
     "digest": (
         event(
             "Digest",

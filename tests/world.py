@@ -17,6 +17,7 @@ from shared.rollout.record import DeploymentState, EndpointState, Pair, Weights
 from shared.world import (
     EndpointRef,
     Invocation,
+    Left,
     Letter,
     Moved,
     Origin,
@@ -433,6 +434,22 @@ class MemoryArchive:
 
 
 @dataclass
+class MemoryDeadLetters:
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    async def names(self, limit: int) -> Sequence[str]:
+        return sorted(self.files)[:limit]
+
+    async def read(self, name: str) -> Left | None:
+        content = self.files.get(name)
+        return None if content is None else Left(content, str(hash(content)))
+
+    async def drop(self, name: str, mark: str) -> None:
+        if name in self.files and str(hash(self.files[name])) == mark:
+            del self.files[name]
+
+
+@dataclass
 class Counter:
     """Of a store, what actions use: `count`."""
 
@@ -492,6 +509,7 @@ class Outside:
     azure: FakeAzure = field(default_factory=FakeAzure)
     logs: FakeLogs = field(default_factory=FakeLogs)
     blobs: FakeBlobs = field(default_factory=FakeBlobs)
+    dead_letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
 
     @property
     def world(self) -> World:
@@ -515,6 +533,7 @@ class Outside:
             self.azure,
             self.logs,
             self.blobs,
+            self.dead_letters,
         )
 
     def fail(self, status: int, retry_after: int | None = None) -> None:

@@ -85,6 +85,7 @@ def _fields(record: Mapping[str, Any]) -> dict[str, object]:
         "received": second(record["received"]),
         "workspace": event.get("workspace"),
         "delivered": f"{record['deliveries']} times, taken in once" if record["deliveries"] > 1 else None,
+        "given up": _dead(record.get("dead_letter")),
         "replayed": record["replays"],
         "seen": _seen(record.get("acknowledged")),
         "metrics": ", ".join(f"{name} {value}" for name, value in (facts.get("metrics") or {}).items()),
@@ -101,6 +102,13 @@ def _crossed(drift: Mapping[str, Any]) -> str | None:
         for one in drift.get("crossed") or ()
     )
     return ", ".join(told) or None
+
+
+def _dead(letter: Mapping[str, Any] | None) -> str | None:
+    if letter is None:
+        return None
+    back = f"; brought back at {second(letter['back'])}" if letter["back"] else ""
+    return f"by Event Grid after {letter['attempts']} attempts: {letter['reason']}, {letter['outcome']}{back}"
 
 
 def _seen(ack: Mapping[str, Any] | None) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from shared.cloud import Doors, doors
 from shared.cloud.archive import BlobArchive
 from shared.cloud.credentials import Tokens, credential
+from shared.cloud.dead_letters import BlobDeadLetters
 from shared.cloud.queue import AzureQueue
 from shared.cloud.shelf import AzureShelf
 from shared.cloud.store import AzureStore
@@ -25,6 +26,7 @@ class AzureWorld(World):
     shelf: AzureShelf
     rollouts: AzureQueue
     archive: BlobArchive
+    dead_letters: BlobDeadLetters
     doors: Doors
 
     async def close(self) -> None:
@@ -33,6 +35,7 @@ class AzureWorld(World):
         await self.queue.close()
         await self.rollouts.close()
         await self.archive.close()
+        await self.dead_letters.close()
         await self.doors.close()
 
 
@@ -68,5 +71,6 @@ def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
         azure=out.azure,
         logs=out.logs,
         blobs=out.blobs,
+        dead_letters=BlobDeadLetters(settings.storage, tokens),
         doors=out,
     )

@@ -42,6 +42,7 @@ _DEFAULTS: Final = {
     "ActionCompleted": "action-completed",
     "ActionFailed": "action-failed",
     "EventRefused": "event-refused",
+    "EventsDeadLettered": "events-dead-lettered",
     "Digest": "digest",
     "RuleSilent": "rule-silent",
     "RulesChanged": "rules-changed",

@@ -49,6 +49,7 @@ _ASKS: Final = ("RolloutWaiting",)
 TOLD: Final = (
     "ActionFailed",
     "EventRefused",
+    "EventsDeadLettered",
     "Digest",
     "RuleSilent",
     "RulesChanged",

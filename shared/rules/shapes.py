@@ -163,7 +163,7 @@ _WAYS: Final[Mapping[str, tuple[_Way, ...]]] = {
             _Way((_PLACE,), _TAGS),
         ),
     ),
-    "EventRefused": (_Way(),),
+    **dict.fromkeys(("EventRefused", "EventsDeadLettered"), (_Way(),)),
 }
 """What is not named here, and no short name, carries tags and a payload; other events of our own may carry anything."""
 

@@ -53,7 +53,8 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         world, record = desk().world, await asked_for(desk(), request)
         intents = (await world.store.intents([record.id]))[record.id]
         ack, followed = await book.acknowledged(world.shelf, record.id), await follow.accounts(world, intents)
-        return api.answer(api.full(record, intents, ack, followed))
+        dead = await book.dead_letter(world.shelf, record.id)
+        return api.answer(api.full(record, intents, ack, followed, dead))
 
     async def chain_of(request: Request) -> Response:
         found = await chain.read(desk().world, await asked_for(desk(), request))

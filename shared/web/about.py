@@ -9,6 +9,8 @@ def about(event: Event | None) -> str:
     match event:
         case Event(type="ActionCompleted" | "ActionFailed", data={"about": str(what), "said": str(said)}):
             return f"{what}: {said}"
+        case Event(type="EventsDeadLettered", data={"said": str(said)}):
+            return said
         case Event(type="ActionFailed" | "EventRefused", data={"reason": str(reason)}):
             action = event.data.get("action")
             return f"{action}: {reason}" if action else reason

@@ -79,7 +79,8 @@ text}], record: of the event that was muted with it or "", resolves: {match, sin
 `GET /api/silences?all=1` tells those that are over too; `POST /api/silences/preview` with {matchers} answers {hours,
 notifications, held_back, complete, examples: [{record, type, rule, receiver}]} and changes nothing.
 
-One event has besides: acknowledged {by, at, reason, via} or null.
+One event has besides: acknowledged {by, at, reason, via} or null; dead_letter, why Event Grid had given it up before it was brought
+back, or null: {reason, attempts, outcome and status (HTTP) of the last one, published, tried, subscription, back: when}.
 
 A freeze: {id, endpoint, reason, owner, began, until, lifted, lifted_by}; `endpoint` is * for all of them. `GET /api/freezes?all=1`
 tells those that are over too, `DELETE /api/freezes/{id}?by=NAME` says who lifts it.
@@ -96,6 +97,7 @@ import msgspec
 from starlette.responses import Response
 
 from shared import book, versions
+from shared.events import DeadLetter
 from shared.record import Ack, EventRecord, Facts, Followed, IntentRecord, Silence, view
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Freeze, Head, Reading, Rollout, Step
@@ -240,6 +242,7 @@ def full(
     intents: Sequence[IntentRecord],
     ack: Ack | None = None,
     followed: Mapping[str, Followed] = _NOBODY,
+    dead: DeadLetter | None = None,
 ) -> dict[str, object]:
     """One event with everything that is known about it. `followed`: what goes on, by the key of its intent."""
     decision, facts = record.decision, record.facts
@@ -247,6 +250,7 @@ def full(
         **_common(record),
         "bytes": record.bytes,
         "acknowledged": ack and _plain(ack),
+        "dead_letter": dead and _plain(dead),
         "event": record.event and view(record.event, facts or Facts()),
         "facts": facts and {"metrics": facts.metrics, "job": facts.job, "drift": facts.drift, "unknown": facts.unknown},
         "decision": decision

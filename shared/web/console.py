@@ -106,6 +106,7 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
         size=size,
         replayed="replayed" in request.query_params,
         seen="seen" in request.query_params,
+        dead=await book.dead_letter(desk.world.shelf, record.id),
         followed=await follow.accounts(desk.world, intents),
         chain=await _chain(desk, record, record.id),
         **await _seen(desk, record),

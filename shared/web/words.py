@@ -99,6 +99,22 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "event.delivered": ("delivered {n} times, taken in once", "{n} 回配信、取り込みは 1 回"),
     "event.replays": ("replayed {n} times", "再実行 {n} 回"),
     "event.replays.one": ("replayed {n} time", "再実行 {n} 回"),
+    "event.dead": (
+        "Event Grid gave this event up after {n} attempts by the subscription {subscription}: {reason}. The last one ended as {outcome}.",
+        "Event Grid はサブスクリプション {subscription} での {n} 回の配信後、このイベントの配信を断念しました: {reason}（最後の結果: {outcome}）。",
+    ),
+    "event.dead.one": (
+        "Event Grid gave this event up after {n} attempt by the subscription {subscription}: {reason}. It ended as {outcome}.",
+        "Event Grid はサブスクリプション {subscription} での {n} 回の配信後、このイベントの配信を断念しました: {reason}（結果: {outcome}）。",
+    ),
+    "event.dead.when": (
+        "It was published {published} UTC, and last tried {tried} UTC.",
+        "発行 {published} UTC、最後の試行 {tried} UTC。",
+    ),
+    "event.dead.back": (
+        "It was brought back from the dead letters {back} UTC.",
+        "配信不能の保管先から {back} UTC に取り込みました。",
+    ),
     "event.received": ("received {at} UTC", "受信 {at} UTC"),
     "event.happened": ("happened {at} UTC", "発生 {at} UTC"),
     "event.simulated": ("(simulated time)", "（シミュレーション時刻）"),
