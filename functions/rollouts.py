@@ -106,17 +106,26 @@ def _orchestrator() -> Callable[[func.OrchestrationContext], str]:
 
 
 def conduct(context: Any) -> Generator[Any, Any, str | None]:
-    """The orchestrator, run from the start at every event: no clock, log, environment or I/O."""
+    """The orchestrator, run from the start at every event: no clock, log, environment or I/O.
+
+    It replays the histories of the deployment before too (tests/histories): what is asked of the host, and in which order, is
+    part of the version of the script.
+    """
+    from shared.rollout.script import UnplayableError
+
     waiting = _Waiting(context)
     try:
         return (yield from _replay(context, waiting))
+    except UnplayableError as error:
+        reason = str(error)
     except Exception as error:  # noqa: BLE001 (whatever it is, a person is told)
-        yield from waiting.do("rollout_give_up", wire.dump([context.instance_id, str(error)]))
-        return "stuck"
+        reason = f"our own fault: {error}"
+    yield from waiting.do("rollout_give_up", wire.dump([context.instance_id, reason]))
+    return "stuck"
 
 
 def _replay(context: Any, waiting: "_Waiting") -> Generator[Any, Any, str | None]:
-    from shared.rollout.script import script
+    from shared.rollout.script import expect, script
 
     begun = wire.load(Begun, (yield from waiting.do("rollout_begin", context.instance_id)))
     steps, at = script(begun.rollout), begun.rollout.at
@@ -124,8 +133,7 @@ def _replay(context: Any, waiting: "_Waiting") -> Generator[Any, Any, str | None
     try:
         while True:
             if n < len(begun.answers):
-                if type(command).__name__ != begun.asked[n]:
-                    raise RuntimeError(f"its record can't be replayed by this version of Switchyard, from step {n} on")
+                expect(n, begun.asked[n], command)
                 answer = begun.answers[n]
             elif n < len(begun.answers) + EPISODE:
                 answer = yield from waiting.answer(Turn(begun.rollout.id, n, at, command))
@@ -203,4 +211,4 @@ async def rollout_step(text: str) -> str:
 @bp.generic_trigger(arg_name="text", type="activityTrigger")
 async def rollout_give_up(text: str) -> None:
     id_, reason = wire.load(list[str], text)
-    await host.service().conductor.give_up(id_, f"our own fault: {reason}")
+    await host.service().conductor.give_up(id_, reason)

@@ -12,7 +12,7 @@ from shared import book, wire
 from shared.conduct import Conductor
 from shared.errors import PermanentError
 from shared.rollout.record import Answered, Asked, Bake, Rollout, Step, Verdict
-from shared.rollout.script import script
+from shared.rollout.script import UnplayableError, expect, script
 
 log: Final = logging.getLogger("switchyard.rollouts")
 
@@ -46,7 +46,7 @@ class _Play:
 
 
 class _ScriptError(Exception):
-    """The script failed: our own fault, or a record that a newer script can't replay."""
+    """The script failed: our own fault, or a rollout that this version of it can't go on with."""
 
 
 class Rollouts:
@@ -129,6 +129,8 @@ class Rollouts:
 def _begun(about: Rollout) -> _Play:
     try:
         return _Play.begin(about)
+    except UnplayableError as error:
+        raise _ScriptError(str(error)) from error
     except Exception as error:
         raise _ScriptError(_fault(0, error)) from error
 
@@ -141,12 +143,10 @@ def _answered(play: _Play, answer: Answered) -> None:
 
 
 def _replay(play: _Play, step: Step) -> None:
-    if type(play.command) is not type(step.command):
-        asks = type(play.command).__name__ if play.command else "nothing more"
-        raise _ScriptError(
-            f"its record can't be replayed by this version of Switchyard: at step {step.n} {type(step.command).__name__}"
-            f" is on record, and the script asks for {asks}"
-        )
+    try:
+        expect(step.n, type(step.command).__name__, play.command)
+    except UnplayableError as error:
+        raise _ScriptError(str(error)) from error
     _answered(play, step.answer)
 
 

@@ -25,6 +25,7 @@ from shared.rollout.outputs import differs
 from shared.rollout.policy import Smoke
 from shared.rollout.record import (
     ENDED,
+    SCRIPT,
     Announce,
     Answered,
     Ask,
@@ -205,7 +206,8 @@ class Conductor:
                 id_ = rollout_id("restore", earlier.model, earlier.version, live.id)
                 again = deployment_name(earlier.model, earlier.version, id_)
                 now = self.world.clock()
-                await self.start(replace(earlier, id=id_, deployment=again, at=now, restores=live.id))
+                new = replace(earlier, id=id_, deployment=again, at=now, restores=live.id, script=SCRIPT)
+                await self.start(new)
                 return id_
         if await book.noted(self.world.shelf, live.id, "rejected") is None:
             why = Said("nothing approved", {"model": f"{live.model}:{live.version}", "endpoint": live.endpoint})

@@ -34,6 +34,7 @@ from shared.rollout.policy import (
     Stage,
 )
 from shared.rollout.record import (
+    SCRIPT,
     DeploymentState,
     EndpointState,
     Freeze,
@@ -237,7 +238,7 @@ class Fleet:
         """When the canary got all of the traffic."""
         self.tags: dict[str, dict[str, str]] = {f"{MODEL}:{version}": {} for version in ("5", OLD, NEW)}
         about = policy or policy_of(seed)
-        self.rollout = Rollout(f"rollout-{seed}", about, PLACE, ENDPOINT, MODEL, NEW, CANARY, START)
+        self.rollout = Rollout(f"rollout-{seed}", about, PLACE, ENDPOINT, MODEL, NEW, CANARY, START, script=SCRIPT)
         self.world = World(
             clock=self.clock,
             http=FakeHttp(),

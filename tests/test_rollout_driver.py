@@ -15,10 +15,11 @@ import azure.functions as func
 import pytest
 from azure.durable_functions.models.actions.ActionType import ActionType
 from azure.durable_functions.models.history.HistoryEventType import HistoryEventType as Happened
+from msgspec.structs import replace
 
 from functions import host, rollouts
 from shared import book, wire
-from shared.rollout.record import Look, Seen, Step
+from shared.rollout.record import SCRIPT, Look, Seen, Step
 from shared.service import Service
 from tests.durable.drivers import Resting, embedded, world
 from tests.fleet import Fate, Fleet
@@ -199,3 +200,12 @@ async def test_a_record_that_the_script_would_not_ask_for_like_that_is_given_up_
     await book.keep_step(fleet.world.shelf, fleet.rollout.id, other)
     assert await Extension(fleet.rollout.id).run() == "stuck"
     assert "can't be replayed by this version" in str((await conductor.head()).why)
+
+
+async def test_a_rollout_that_a_newer_version_began_touches_nothing_and_a_person_is_told():
+    conductor = Resting(fleet := Fleet(3, fate=Fate()))
+    fleet.rollout = replace(fleet.rollout, script=SCRIPT + 1)
+    extension = await begun(conductor)
+    assert await extension.run() == "stuck"
+    assert f"a newer version of Switchyard: by version {SCRIPT + 1} of the script" in str((await conductor.head()).why)
+    assert [call[0] for call in fleet.calls] == ["event", "publish"]

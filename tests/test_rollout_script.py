@@ -31,6 +31,8 @@ from shared.rollout.policy import (
     Window,
 )
 from shared.rollout.record import (
+    OLDEST,
+    SCRIPT,
     Announce,
     Ask,
     Assess,
@@ -72,7 +74,7 @@ from shared.rollout.record import (
     UnderLoad,
     Word,
 )
-from shared.rollout.script import script, shares
+from shared.rollout.script import STALE, UnplayableError, script, shares
 from shared.rollout.smoke import passed
 from shared.rollout.times import times
 from shared.rollout.words import tell
@@ -98,6 +100,7 @@ def policy_with(**more):
 
 
 def rollout(policy=POLICY, **more):
+    more = {"script": SCRIPT} | more
     return Rollout("r1", policy, WorkspaceRef("s", "rg", "ws"), "fraud", "fraud", "8", NEW, AT, **more)
 
 
@@ -872,6 +875,61 @@ def test_a_load_that_is_not_borne_ends_it_before_any_traffic(found, reason, word
     assert bool(world.labels) == (reason != "load not brought"), "what nobody knows is no fault of the candidate's"
 
 
+def asked_for(seconds, *, script=SCRIPT, windows=(), after=None):
+    """A rollout whose approval comes so late; the second smoke test finds what is given."""
+    world = World(on={Ask: lambda one: world.say("approve", ask=len(world.steps), after=seconds) or world.done(one)})
+    good = Probed(at=AT, sent=1, errors=0, p50=20, p95=40)
+    world.answers[Probe] = [good, after or good]
+    policy = policy_with(approve=Approval("ml-leads", within=3 * 86_400), windows=windows)
+    return play(policy, world, script=script)
+
+
+WRONG = Probed(at=AT, sent=1, errors=0, wrong=("one: expected 1, found 2",), p95=40)
+
+
+def test_a_smoke_test_that_has_become_old_is_done_once_more_before_the_first_traffic():
+    world = asked_for(50 * 3600, after=WRONG)
+    assert (world.verdict, world.reason, len(world.of(Probe))) == ("rolled back", "probe wrong", 2)
+    assert world.of(Move) == []
+    assert "more than 1 h old" in tell(world.of(Probe)[1].why, "en")
+    assert "1 時間を超える" in tell(world.of(Probe)[1].why, "ja")
+
+
+@pytest.mark.parametrize(
+    ("more", "probes"),
+    [
+        ({"seconds": STALE - 600}, 1),
+        ({"seconds": STALE + 600}, 2),
+        ({"seconds": 60, "windows": (Window((0,), 540, 600, "Europe/Berlin"),)}, 2),
+        ({"seconds": STALE + 600, "script": 1}, 1),
+    ],
+)
+def test_a_smoke_test_is_done_again_only_where_the_wait_was_long_and_never_while_traffic_flows(more, probes):
+    world = asked_for(**more)
+    assert world.verdict == "promoted"
+    assert len(world.of(Probe)) == probes
+    kinds = [type(one) for one, _ in world.steps]
+    assert Probe not in kinds[kinds.index(Mirror) :]
+
+
+def test_a_freeze_that_begins_while_the_smoke_test_is_done_again_holds_the_first_traffic():
+    frozen = Frozen(at=AT, reason="year end", owner="dora", until=AT + timedelta(hours=9))
+    world = World(on={Ask: lambda one: world.say("approve", ask=len(world.steps), after=7200) or world.done(one)})
+    world.on[Clear] = lambda _: (
+        replace(frozen, at=world.now) if len(world.of(Probe)) == 2 and world.now < frozen.until else Done(at=world.now)
+    )
+    play(policy_with(approve=Approval("ml-leads")), world)
+    first = next(answer.at for one, answer in world.steps if isinstance(one, Move))
+    assert world.verdict == "promoted"
+    assert first >= frozen.until
+
+
+@pytest.mark.parametrize(("version", "word"), [(OLDEST - 1, "an older"), (SCRIPT + 1, "a newer")])
+def test_a_rollout_of_a_script_that_is_not_ours_is_refused_before_anything_is_asked_for(version, word):
+    with pytest.raises(UnplayableError, match=f"{word} version .* by version {version} of the script"):
+        next(script(rollout(script=version)))
+
+
 def test_a_load_that_is_borne_is_told_with_its_figures_and_a_few_errors_are_allowed():
     found = pressed(failed={"500": 6})
     assert play(PRESSED, World(answers={Probe: [found]})).verdict == "promoted"
@@ -1447,7 +1505,8 @@ class Chaos(World):
 @given(st.integers(0, 2**32), st.booleans())
 def test_whatever_happens_the_invariants_hold(seed, restores):
     dice = chance(seed)
-    about = rollout(a_policy(dice), restores="r0" if restores else "")
+    version = dice.randint(OLDEST, SCRIPT)
+    about = rollout(a_policy(dice), restores="r0" if restores else "", script=version)
     world = Chaos(dice)
     check(world.play(about), about)
 

@@ -8,7 +8,7 @@ from shared.actions._text import clip, place_of
 from shared.errors import PermanentError
 from shared.record import Result
 from shared.rollout.names import deployment_name, rollout_id
-from shared.rollout.record import Rollout, Trigger
+from shared.rollout.record import SCRIPT, Rollout, Trigger
 
 
 class Promote(Params):
@@ -43,6 +43,7 @@ async def run(params: Promote, context: Context) -> Result:
         trigger=Trigger(event.id, event.type, event.time, event.subject, event.source),
         rule=context.cause["switchyard_rule"],
         tags={name: clip(value, 256) for name, value in context.cause.items()},
+        script=SCRIPT,
     )
     kept = await book.begin(context.world.shelf, rollout)
     await context.world.rollouts.put([wire.dump(wire.Advance(kept.id))])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from shared import VERSION
 from shared.cli.given import LOCAL, FailedError
 
 
@@ -28,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="switchyard", description="Event-driven MLOps automation for Azure Machine Learning."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _serve(commands.add_parser("serve", help="run the whole service on this machine"))
     _check(commands.add_parser("check", help="validate a configuration folder"))

@@ -1,5 +1,6 @@
 """What a rollout is about, what its script asks for, what it is answered, and the account that is kept of it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal
 
@@ -116,6 +117,18 @@ class Freeze(Struct, frozen=True, omit_defaults=True):
 
 # What a rollout is about
 
+CHANGES: Final[Mapping[int, tuple[str, str]]] = {
+    1: ("0.1", "The first."),
+    2: ("0.2", "A smoke test that is more than an hour old when the first traffic could begin is done once more."),
+}
+"""By version of the script: the release that brought it, and what it does otherwise than the one before."""
+
+SCRIPT: Final = max(CHANGES)
+"""The version that rollouts begin with now."""
+
+OLDEST: Final = 1
+"""The one of the last minor release. What asks for older ones, in the script, can go."""
+
 
 class Trigger(Struct, frozen=True, omit_defaults=True):
     """The event that began it, in short: its record goes after a month, the account of a rollout does not."""
@@ -130,7 +143,8 @@ class Trigger(Struct, frozen=True, omit_defaults=True):
 class Rollout(Struct, frozen=True, omit_defaults=True):
     """`deployment`: the name of the new one. `event` (the id of its record), `trigger`, `rule`, `config`: what led here, and by
     which version of the configuration. `tags`: the cause, for everything that is made on the way. `restores`: the id of the rollout whose model was
-    rejected, for one that brings the last approved version back: it has its stages behind it.
+    rejected, for one that brings the last approved version back: it has its stages behind it. `script`: the version of the
+    script that it began with, and keeps; one from before there were versions says none.
     """
 
     id: str
@@ -147,6 +161,7 @@ class Rollout(Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = field(default_factory=dict)
     restores: str = ""
     trigger: Trigger | None = None
+    script: int = 1
 
 
 # Commands: what the script asks for

@@ -2,6 +2,10 @@
 
 Pure, and replayed from the recorded answers: the same answers give the same commands. Time is `rollout.at` and the `at` of
 each answer. Everything that is retried is retried here; below, each command is done once.
+
+A rollout that runs through a deployment goes on by the script it began with. So whatever asks for something else than before,
+or in another order, is a new version: one more line in CHANGES (record.py), and `_since` at the place of the change. What each
+version before asked for is on record in tests/histories, and is replayed.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -11,10 +15,13 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.errors import PermanentError
 from shared.rollout.hours import closed_at, next_opening, open_at
 from shared.rollout.judge import Judge
 from shared.rollout.policy import Approval, Compare, Stage
 from shared.rollout.record import (
+    OLDEST,
+    SCRIPT,
     Announce,
     Answered,
     Ask,
@@ -85,6 +92,8 @@ SETTLE: Final = 300.0
 """A change of traffic has at least so long to be seen, however little patience the policy has."""
 GLASS: Final = 2
 """How many persons it takes to override a freeze."""
+STALE: Final = 3600.0
+"""So old a smoke test says little about the deployment that is to get traffic now."""
 
 ROLLOUT_TAG: Final = "switchyard_rollout"
 """On every deployment and model version that a rollout made or labelled: its id."""
@@ -95,8 +104,21 @@ _MOVING: Final = frozenset({"Creating", "Updating", "Deleting"})
 _FAILED: Final = frozenset({"Failed", "Canceled"})
 
 
+class UnplayableError(PermanentError):
+    """A rollout that the script of this version can't go on with: nothing is touched, and a person has to look."""
+
+
 def script(rollout: Rollout) -> Steps[Verdict]:
-    """From the turn at the endpoint to the one Finish, whatever is answered."""
+    """From the turn at the endpoint to the one Finish, whatever is answered, by the version that the rollout began with.
+
+    Raises UnplayableError, before it asks for anything, where that is none of ours.
+    """
+    if not OLDEST <= rollout.script <= SCRIPT:
+        age = "an older" if rollout.script < OLDEST else "a newer"
+        raise UnplayableError(
+            f"it was begun by {age} version of Switchyard: by version {rollout.script} of the script, and this one knows"
+            f" {' and '.join(str(one) for one in range(OLDEST, SCRIPT + 1))}"
+        )
     run = _Run(rollout)
     try:
         return (yield from run.forward())
@@ -104,6 +126,16 @@ def script(rollout: Rollout) -> Steps[Verdict]:
         return (yield from run.backward(back))
     except _Stuck as stuck:
         return (yield from run.stuck(stuck.why))
+
+
+def expect(n: int, recorded: str, command: Asked | None) -> None:
+    """Raises UnplayableError unless the script asks for what is on record as step `n`, by the name of its type."""
+    asks = type(command).__name__ if command else "nothing more"
+    if asks != recorded:
+        raise UnplayableError(
+            f"its record can't be replayed by this version of Switchyard: at step {n} {recorded} is on record, and the"
+            f" script asks for {asks}"
+        )
 
 
 class _Back(Exception):  # noqa: N818 (no error: the way out of whatever the script was about)
@@ -292,7 +324,13 @@ class _Run:
         self.champion = ""
         self.created = self.stands = self.moved = self.seen = self.replaced = False
         """`seen`: whether the traffic was read as it was written last."""
+        self.probed: datetime | None = None
+        """When the smoke test was passed."""
         self.watch: _Watch | None = None
+
+    def _since(self, version: int) -> bool:
+        """Whether this rollout began with a script that has this change."""
+        return self.about.script >= version
 
     # One thing at a time
 
@@ -577,7 +615,12 @@ class _Run:
         if wrong is not None:
             # What could not be asked of it is no fault of the candidate's.
             raise _Back(wrong, blamed=wrong.code != "load not brought")
-        self.why = passed(self.canary, smoke, answer)
+        self.why, self.probed = passed(self.canary, smoke, answer), self.now
+
+    def _stale(self) -> bool:
+        """Whether the smoke test was long ago. The test job of a batch endpoint is one, and has its answer for good."""
+        online = self.policy.kind != "batch"
+        return online and self.probed is not None and self.now > self.probed + timedelta(seconds=STALE)
 
     # People
 
@@ -714,6 +757,10 @@ class _Run:
         """Traffic forward, and until it is seen."""
         while True:
             self.why = (yield from self._clear()) or self.why
+            if self._since(2) and not self.moved and self._stale():
+                why, self.why = self.why, Said("probes again", {"deployment": self.canary, "seconds": STALE})
+                yield from self._probe()
+                self.why = (yield from self._clear()) or why  # that took its time
             self.status, self.percent, self.moved, self.seen = status, percent, True, False
             command = move(
                 status=status,

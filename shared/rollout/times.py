@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from shared.rollout.hours import next_opening, open_at
 from shared.rollout.policy import Approval, Policy, Stage
-from shared.rollout.script import DAY, FOLLOW, INSIST, LAG, MINUTE, SETTLE
+from shared.rollout.script import DAY, FOLLOW, INSIST, LAG, MINUTE, SETTLE, STALE
 
 CREATED: Final = 300.0
 """Assumed of Azure: a deployment does not stand sooner. No later than the policy's `within`, or it is given up."""
@@ -40,6 +40,7 @@ def times(policy: Policy) -> Times:
     # Each movement may have to wait for a window, and for the next where that ends while the endpoint is busy; and behind
     # each closed time one has to open.
     longest += (2 * (len(stages) + 1) + len(policy.closed)) * _shut(policy) + _closed(policy)
+    longest += _smoke_again(policy)
     settle = max(policy.patience, SETTLE)
     # The last write may be refused at the very end, and is then looked at twice more.
     return Times((shortest, longest), (FOLLOW, INSIST * settle + SETTLE + 2 * FOLLOW), tuple(_besides(policy, stages)))
@@ -57,6 +58,16 @@ def _checks(policy: Policy) -> float:
     if policy.smoke:
         total += within if policy.kind == "batch" else patience + _load(policy)
     return total + _answer(policy, policy.approve)
+
+
+def _smoke_again(policy: Policy) -> float:
+    """Once more before the first movement, where that may have had to wait; and then a look, the question for freezes, and maybe
+    another window.
+    """
+    waits = policy.approve or policy.windows or policy.closed or 2 * policy.patience > STALE
+    if policy.smoke is None or policy.kind == "batch" or not waits:
+        return 0.0
+    return 3 * policy.patience + _load(policy) + _shut(policy)
 
 
 def _load(policy: Policy) -> float:

@@ -89,6 +89,10 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "Smoke test of {deployment} passed: {sent} requests, {errors} errors (at most {max_errors}), p95 {p95} ms.",
         "{deployment} のスモークテストに合格しました: リクエスト {sent} 件、エラー {errors} 件 (許容 {max_errors} 件)、p95 {p95} ms。",
     ),
+    "probes again": (
+        "The smoke test of {deployment} is more than {seconds} old: once more, before the first traffic.",
+        "{deployment} のスモークテストから {seconds}を超える時間が経過したため、最初のトラフィックの前に再度実施します。",
+    ),
     "probed under load": (
         (
             "Smoke test of {deployment} passed: {sent} requests, {errors} errors (at most {max_errors}), p95 {p95} ms. Under load"

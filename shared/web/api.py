@@ -60,7 +60,7 @@ One rollout (`GET /api/rollouts/{id}`) has besides:
     steps       [{n, asked, answered, status, percent, routine, said, why, readings, command: {type, …},
                 answer: {type, said, …}}]; `routine`: it waited, looked or measured, and there is nothing to tell of
 
-The configuration (`GET /api/config`; `GET /api/health` says it in short):
+The configuration (`GET /api/config`; `GET /api/health` says it in short, and there `version` is that of the software):
 
     version     names the texts that are in force; decisions and rollouts name it as `config`
     rules       how many are in force
@@ -96,7 +96,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.responses import Response
 
-from shared import book, versions
+from shared import VERSION, book, versions
 from shared.events import DeadLetter
 from shared.record import Ack, EventRecord, Facts, Followed, IntentRecord, Silence, view
 from shared.rollout import words as rollout_words
@@ -137,6 +137,7 @@ def health(loaded: "Loaded") -> tuple[str, dict[str, object]]:
     status = "red" if loaded.problems and not written else "amber" if loaded.rejected_files else "ok"
     return status, {
         "status": status,
+        "version": VERSION,
         "config_version": loaded.version,
         "rules": len(loaded.rules),
         "rejected_files": loaded.rejected_files,

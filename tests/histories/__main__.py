@@ -1,0 +1,90 @@
+"""Records what this version writes, for the versions after it: `python -m tests.histories 0.2`. What is recorded stays."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from functions import host
+from shared import wire
+from shared.service import Service
+from tests.durable.drivers import Resting, embedded
+from tests.histories import FOLDER
+from tests.histories.stories import DURABLE, STORIES
+from tests.test_rollout_driver import Extension
+
+
+def episode(one: dict[str, Any]) -> str:
+    """Events and actions, a row each."""
+    return lines({"turns": one["turns"]}, {"history": one["history"], "actions": one["actions"]}).strip()
+
+
+def lines(head: dict[str, object], rows: dict[str, list[object]]) -> str:
+    """JSON with a row a line, so that a change can be read."""
+    parts = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
+    for name, row in rows.items():
+        parts.append(f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(one) for one in row) + "\n]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def plain(value: object) -> Any:
+    return json.loads(wire.dump(value))
+
+
+async def rollout(name: str) -> str:
+    """What it is about, and every step with what was asked and answered, by the embedded driver."""
+    fleet = STORIES[name].fleet()
+    steps = await embedded(fleet)
+    return lines({"about": plain(fleet.rollout), "verdict": steps[-1].command.status}, {"steps": [*map(plain, steps)]})
+
+
+class Watched(Extension):
+    """Keeps each history to its end, and of each event how many events the orchestrator saw and how many actions it asked for."""
+
+    def _anew(self) -> None:
+        super()._anew()
+        self.turns: list[list[int]] = []
+
+    async def _go_through(self, actions: list[dict[str, Any]]) -> bool:
+        self.turns.append([len(self.history), len(actions)])
+        self.actions = actions
+        ended = await super()._go_through(actions)
+        if ended:
+            self.keep()
+        return ended
+
+    episodes: list[dict[str, Any]]
+
+    def keep(self) -> None:
+        self.episodes.append({"turns": self.turns, "history": self.history, "actions": self.actions})
+
+
+async def durable(name: str) -> str:
+    """The histories of one orchestration on Durable Functions 1.7, as the host's extension hands them over."""
+    fleet = STORIES[name].fleet()
+    conductor = Resting(fleet)
+    host.use(cast("Service", SimpleNamespace(conductor=conductor)))
+    await conductor.begin()
+    extension = Watched(fleet.rollout.id, DURABLE[name])
+    extension.episodes = []
+    output = await extension.run()
+    extension.keep()
+    head = lines({"instance": fleet.rollout.id, "output": output}, {"episodes": []})
+    return head.replace("[\n\n]", "[\n" + ",\n".join(map(episode, extension.episodes)) + "\n]")
+
+
+async def record(folder: Path) -> None:
+    kinds: list[tuple[str, Callable[[str], Coroutine[Any, Any, str]], Any]] = [
+        ("rollouts", rollout, STORIES), ("durable", durable, DURABLE),
+    ]  # fmt: skip
+    for kind, make, names in kinds:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (folder / kind / f"{name}.json").write_text(await make(name))
+
+
+if __name__ == "__main__":
+    asyncio.run(record(FOLDER / sys.argv[1]))
