@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from local.rollouts import Rollouts
-from shared import book, wire
+from shared import VERSION, book, wire
 from shared.conduct import Conductor
 from shared.rollout.record import (
     CHANGES,
@@ -221,3 +221,11 @@ def test_both_the_last_minor_version_and_this_one_are_on_record():
     assert {f"{first}.{second}", f"{first}.{second - 1}"} <= kept
     versions = {account(path)[0].script for path in ROLLOUTS}
     assert versions == set(range(OLDEST, SCRIPT + 1))
+
+
+def test_the_document_and_the_package_name_the_same_versions():
+    text = (FOLDER.parents[1] / "docs" / "upgrades.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (\d+\.\d+) \| (.+) \|$", text, re.MULTILINE)
+    assert rows == [(str(version), *change) for version, change in CHANGES.items()]
+    assert VERSION == RELEASE
+    assert f"## {RELEASE}" in (FOLDER.parents[1] / "CHANGELOG.md").read_text()

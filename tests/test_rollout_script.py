@@ -877,7 +877,9 @@ def test_a_load_that_is_not_borne_ends_it_before_any_traffic(found, reason, word
 
 def asked_for(seconds, *, script=SCRIPT, windows=(), after=None):
     """A rollout whose approval comes so late; the second smoke test finds what is given."""
-    world = World(on={Ask: lambda one: world.say("approve", ask=len(world.steps), after=seconds) or world.done(one)})
+    world: World = World(
+        on={Ask: lambda one: world.say("approve", ask=len(world.steps), after=seconds) or world.done(one)}
+    )
     good = Probed(at=AT, sent=1, errors=0, p50=20, p95=40)
     world.answers[Probe] = [good, after or good]
     policy = policy_with(approve=Approval("ml-leads", within=3 * 86_400), windows=windows)
@@ -914,7 +916,9 @@ def test_a_smoke_test_is_done_again_only_where_the_wait_was_long_and_never_while
 
 def test_a_freeze_that_begins_while_the_smoke_test_is_done_again_holds_the_first_traffic():
     frozen = Frozen(at=AT, reason="year end", owner="dora", until=AT + timedelta(hours=9))
-    world = World(on={Ask: lambda one: world.say("approve", ask=len(world.steps), after=7200) or world.done(one)})
+    world: World = World(
+        on={Ask: lambda one: world.say("approve", ask=len(world.steps), after=7200) or world.done(one)}
+    )
     world.on[Clear] = lambda _: (
         replace(frozen, at=world.now) if len(world.of(Probe)) == 2 and world.now < frozen.until else Done(at=world.now)
     )
