@@ -25,7 +25,7 @@ from local.door import PATH, Door, Function, Receive, Scope, Send
 from local.rollouts import Rollouts
 from local.shelf import SqliteShelf
 from local.sqlite import Database
-from local.store import SCHEMA, SqliteStore
+from local.store import ADDED, SCHEMA, SqliteStore
 from shared import wire
 from shared.cloud import Doors, doors
 from shared.conduct import OnStep
@@ -109,7 +109,7 @@ class Host:
 
         self._clock = clock
         self._pace = pace
-        self.database = Database(state, SCHEMA + queue.SCHEMA + shelf.SCHEMA)
+        self.database = Database(state, SCHEMA + queue.SCHEMA + shelf.SCHEMA, ADDED)
         self.queues = queue.Queues(self.database, clock, pace)
         given = {"SWITCHYARD_CONFIG": str(config)}
         if not environ.get("SWITCHYARD_SIGNING_KEY"):

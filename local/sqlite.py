@@ -42,10 +42,15 @@ class Database:
     fails, nothing is written any more until the next start.
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: str, added: Sequence[tuple[str, str, str]] = ()) -> None:
+        """`added`: columns that the file of an earlier version lacks, each with its table and its type."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._db = self._open()
+        for table, column, kind in added:
+            there = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            if there and column not in there:
+                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
         self._db.executescript(schema)
         self._db.execute("PRAGMA wal_autocheckpoint=0")  # that would sync in the loop
         self._log = os.open(f"{path}-wal", os.O_RDWR)  # Windows syncs nothing that was opened for reading only

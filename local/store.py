@@ -14,6 +14,7 @@ from shared.errors import TemporaryError
 from shared.events import Event
 from shared.record import (
     FINAL,
+    KEEP,
     Attempt,
     Decision,
     EventRecord,
@@ -27,14 +28,18 @@ from shared.record import (
 from shared.settings import WORK_QUEUE
 from shared.world import Claim, Clock, Search
 
-SCHEMA: Final = """
+_UNTIL: Final = f"coalesce(until, received + {KEEP.total_seconds()})"
+"""As `EventRecord.kept_until`."""
+
+SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
   id TEXT PRIMARY KEY, event_id TEXT, type TEXT, status TEXT NOT NULL, received REAL NOT NULL,
   deliveries INTEGER NOT NULL, replays INTEGER NOT NULL DEFAULT 0, event TEXT, decision TEXT, facts TEXT,
-  refusal TEXT NOT NULL DEFAULT '', bytes TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+  refusal TEXT NOT NULL DEFAULT '', bytes TEXT NOT NULL DEFAULT '', until REAL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS events_received ON events (received);
 CREATE INDEX IF NOT EXISTS events_event_id ON events (event_id);
+CREATE INDEX IF NOT EXISTS events_until ON events ({_UNTIL});
 CREATE TABLE IF NOT EXISTS intents (
   key TEXT PRIMARY KEY, record TEXT NOT NULL, n INTEGER NOT NULL, status TEXT NOT NULL, at REAL NOT NULL,
   intent TEXT NOT NULL, attempts TEXT NOT NULL DEFAULT '[]', result TEXT, twice INTEGER NOT NULL DEFAULT 0)
@@ -44,7 +49,13 @@ CREATE TABLE IF NOT EXISTS counted (name TEXT, key TEXT, at REAL NOT NULL, PRIMA
 CREATE TABLE IF NOT EXISTS pieces (digest TEXT, n INTEGER, body TEXT, at REAL NOT NULL, PRIMARY KEY (digest, n));
 """
 
-_EVENT_COLUMNS: Final = "id, received, status, event, decision, facts, deliveries, refusal, bytes, replays"
+ADDED: Final = (("events", "until", "REAL"),)
+"""Columns that the file of an earlier version lacks."""
+
+KEEP_EVENTS: Final = 200_000
+"""Records in one file. Beyond that, those that are to be kept the least long go first."""
+
+_EVENT_COLUMNS: Final = "id, received, status, event, decision, facts, deliveries, refusal, bytes, replays, until"
 _INTENT_COLUMNS: Final = "intent, status, at, attempts, result, twice"
 _FINAL_SQL: Final = ", ".join(f"'{status}'" for status in sorted(FINAL))
 _ENDED_SQL: Final = (
@@ -75,7 +86,7 @@ def _moment(stamp: float) -> datetime:
 
 
 def _event_record(row: tuple[object, ...]) -> EventRecord:
-    record, received, status, event, decision, facts, deliveries, refusal, raw, replays = row
+    record, received, status, event, decision, facts, deliveries, refusal, raw, replays, until = row
     return EventRecord(
         id=str(record),
         received=_moment(float(received)),  # type: ignore[arg-type]  # SQLite's columns have the types of SCHEMA
@@ -87,6 +98,7 @@ def _event_record(row: tuple[object, ...]) -> EventRecord:
         refusal=str(refusal),
         bytes=str(raw),
         replays=replays,  # type: ignore[arg-type]
+        until=None if until is None else _moment(float(until)),  # type: ignore[arg-type]
     )
 
 
@@ -123,10 +135,11 @@ def _bare(decision: Decision) -> str:
 class SqliteStore:
     """`world.Store`, and the queue's messages in the same transactions."""
 
-    def __init__(self, database: Database, queues: queue.Queues, clock: Clock) -> None:
+    def __init__(self, database: Database, queues: queue.Queues, clock: Clock, keep_events: int = KEEP_EVENTS) -> None:
         self._database = database
         self._queues = queues
         self._clock = clock
+        self._keep_events = keep_events
         self._fresh: dict[str, EventRecord] = {}  # taken in lately, and not changed since
         self._running: set[str] = set()  # claimed by this process: a second message for the same intent waits
 
@@ -148,6 +161,7 @@ class SqliteStore:
             wire.dump(record.facts) if record.facts else None,
             record.refusal,
             record.bytes,
+            record.until and record.until.timestamp(),
         )
 
         def work(db: sqlite3.Connection) -> list[queue.Handed] | None:
@@ -156,7 +170,7 @@ class SqliteStore:
                 return None
             db.execute(
                 "INSERT OR IGNORE INTO events (id, event_id, type, status, received, deliveries, event, decision, facts,"
-                " refusal, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " refusal, bytes, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
             texts = _add_intents(db, record.id, decision.intents, 0, now) if decision else []
@@ -174,13 +188,16 @@ class SqliteStore:
         self._queues.announce(rows)
         return "new"
 
-    async def decide(self, record: str, decision: Decision, facts: Facts, new: Sequence[Intent]) -> None:
+    async def decide(
+        self, record: str, decision: Decision, facts: Facts, new: Sequence[Intent], until: datetime | None = None
+    ) -> None:
         now = self._now()
 
         def work(db: sqlite3.Connection) -> list[queue.Handed]:
             db.execute(
-                "UPDATE events SET decision = ?, facts = ?, status = 'decided', refusal = '' WHERE id = ?",
-                (_bare(decision), wire.dump(facts), record),
+                "UPDATE events SET decision = ?, facts = ?, status = 'decided', refusal = '', until = coalesce(?, until)"
+                " WHERE id = ?",
+                (_bare(decision), wire.dump(facts), until and until.timestamp(), record),
             )
             first = db.execute("SELECT count(*) FROM intents WHERE record = ?", (record,)).fetchone()[0]
             return queue.insert(db, WORK_QUEUE, _add_intents(db, record, new, first, now), now)
@@ -345,25 +362,26 @@ class SqliteStore:
 
         return await self._database.write(work)
 
-    async def prune(self, before: datetime, keep: int) -> int:
+    async def prune(self, now: datetime) -> int:
         """In slices, so that the writer is never held up for long."""
-        now, stamp, gone = self._now(), before.timestamp(), 0
-        beyond = "SELECT received FROM events ORDER BY received DESC LIMIT 1 OFFSET ?"
-        oldest = await self._database.read(lambda db: db.execute(beyond, (max(keep - 1, 0),)).fetchone())
-        edge = max(stamp, oldest[0] if oldest else 0.0)
+        stamp, gone = now.timestamp(), 0
+        beyond = f"SELECT {_UNTIL} FROM events ORDER BY {_UNTIL} DESC LIMIT 1 OFFSET ?"
+        first = await self._database.read(lambda db: db.execute(beyond, (max(self._keep_events - 1, 0),)).fetchone())
+        edge = max(stamp, first[0] if first else 0.0)
 
         def work(db: sqlite3.Connection) -> int:
             old = db.execute(
-                f"SELECT id FROM events WHERE received < ? AND {_ENDED_SQL} ORDER BY received LIMIT 500", (edge,)
+                f"SELECT id FROM events WHERE {_UNTIL} < ? AND {_ENDED_SQL} ORDER BY {_UNTIL} LIMIT 500", (edge,)
             ).fetchall()
             for table, column in (("intents", "record"), ("events", "id")):
                 db.executemany(f"DELETE FROM {table} WHERE {column} = ?", old)
             return len(old)
 
         def memory(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM seen WHERE at < ? AND id NOT IN (SELECT id FROM events)", (stamp,))
-            db.execute("DELETE FROM counted WHERE at < ?", (min(stamp, now - _REMEMBERED),))
-            db.execute("DELETE FROM pieces WHERE at < ?", (now - _TOGETHER,))
+            known = "DELETE FROM seen WHERE at < ? AND id NOT IN (SELECT id FROM events)"
+            db.execute(known, (stamp - KEEP.total_seconds(),))
+            db.execute("DELETE FROM counted WHERE at < ?", (stamp - _REMEMBERED,))
+            db.execute("DELETE FROM pieces WHERE at < ?", (stamp - _TOGETHER,))
 
         while slice_ := await self._database.write(work):
             gone += slice_

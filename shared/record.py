@@ -1,7 +1,7 @@
 """The record: the stored account of an event with its decisions, actions and results."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from msgspec import Struct, field, to_builtins
@@ -197,6 +197,8 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     verdicts: tuple[Verdict, ...] = ()
     intents: tuple[Intent, ...] = ()
     needs: tuple[Lookup, ...] = ()
+    keep: float = 0.0
+    """Seconds for which the rules that matched want the record kept, the longest of them; 0 where none matched."""
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True):
@@ -305,8 +307,14 @@ class IntentRecord(Struct, frozen=True, omit_defaults=True):
     """May have been sent twice: an earlier try ended without an answer, and the far side does not know our key."""
 
 
+KEEP: Final = timedelta(days=30)
+"""How long a record is kept where nobody says otherwise."""
+
+
 class EventRecord(Struct, frozen=True, omit_defaults=True):
-    """The account of one event. `event` is None and `bytes` holds what came for an event that was refused."""
+    """The account of one event. `event` is None and `bytes` holds what came for an event that was refused. `until`: when it may be
+    forgotten, if everything about it has ended by then; None for a record of version 0.1.
+    """
 
     id: str
     received: datetime
@@ -318,6 +326,11 @@ class EventRecord(Struct, frozen=True, omit_defaults=True):
     refusal: str = ""
     bytes: str = ""
     replays: int = 0
+    until: datetime | None = None
+
+    @property
+    def kept_until(self) -> datetime:
+        return self.until or self.received + KEEP
 
 
 class Comment(Struct, frozen=True):

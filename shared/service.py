@@ -20,7 +20,7 @@ from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
 from shared.events import OWN, DeadLetter, Event, parse
 from shared.perform import Performed, Performer, look_up, wait
-from shared.record import Decision, EventRecord, EventStatus, Facts, Silence
+from shared.record import KEEP, Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
 from shared.rules.load import TOLD, Loaded, load_texts
 from shared.rules.plan import Rules, plan
@@ -39,8 +39,6 @@ UNREAD: Final = replace(
     problems=(Problem("switchyard.yaml", 1, 1, "the configuration could not be read yet: the log says why"),),
 )
 
-KEEP_DAYS: Final = 30
-KEEP_EVENTS: Final = 200_000
 _HOUR: Final = 3600.0
 _LONGEST_DELAY: Final = 6 * 86_400.0
 _FRESH: Final = timedelta(seconds=5)
@@ -216,7 +214,8 @@ class Service:
             return  # whoever brought it back was killed before it could be put away
         decision = plan(self.loaded.rules, event)
         status: EventStatus = "deciding" if decision.needs else "decided"
-        record = EventRecord(event.record, message.received, status, event, decision)
+        until = self._until(message.received, decision)
+        record = EventRecord(event.record, message.received, status, event, decision, until=until)
         await archive.note_late(self.world, record, self.world.clock())
         # Before it is taken in: killed in between, the next delivery finds it noted.
         await chain.note(shelf, event)
@@ -235,6 +234,17 @@ class Service:
         """Whether the event has arrived with this very dead letter before."""
         there = await book.dead_letter(self.world.shelf, event.record)
         return there is not None and msgspec.structs.replace(there, back=None) == dead
+
+    def _until(self, received: datetime, decision: Decision | None = None) -> datetime:
+        """When the record may be forgotten: what is not decided, or was decided otherwise, is kept as usual."""
+        usual = self.loaded.config.retention.records
+        if decision is None:
+            kept = usual
+        elif decision.needs:
+            kept = max(usual, decision.keep)
+        else:
+            kept = decision.keep or self.loaded.config.retention.unmatched or usual
+        return received + timedelta(seconds=kept)
 
     async def _bring_forward(self, event: Event) -> None:
         """Intents whose time comes sooner because of this event."""
@@ -271,8 +281,9 @@ class Service:
                 await self._decide_later(message, record, error)
                 return
             fresh = _merged(rules, fresh, plan(rules, event, facts, only=undecided), undecided)
-        await store.decide(record.id, fresh, facts, fresh.intents)
-        told = msgspec.structs.replace(record, decision=fresh, facts=facts, status="decided")
+        until = self._until(record.received, msgspec.structs.replace(fresh, needs=()))
+        await store.decide(record.id, fresh, facts, fresh.intents, until)
+        told = msgspec.structs.replace(record, decision=fresh, facts=facts, status="decided", until=until)
         self._listener(Told("decided", told))
 
     async def _decide_later(self, message: wire.Decide, record: EventRecord, error: TemporaryError) -> None:
@@ -314,7 +325,14 @@ class Service:
 
     async def _refuse(self, message: wire.Unread) -> None:
         name = sha256(f"{message.bytes}{message.reason}".encode()).hexdigest()[:20]
-        record = EventRecord(name, message.received, "refused", refusal=message.reason, bytes=message.bytes)
+        record = EventRecord(
+            name,
+            message.received,
+            "refused",
+            refusal=message.reason,
+            bytes=message.bytes,
+            until=self._until(message.received),
+        )
         if await self.world.store.take_in(record) == "new":
             self._listener(Told("refused", record))
         # Once an hour and reason: a sender gone wrong must not flood the people who can mend it.
@@ -385,7 +403,8 @@ class Service:
                 await self._again(text, _HOUR)
             case wire.Arrived():
                 event = message.event
-                record = EventRecord(event.record, message.received, "failed", event, refusal=_FAULT)
+                until = self._until(message.received)
+                record = EventRecord(event.record, message.received, "failed", event, refusal=_FAULT, until=until)
                 await self.world.store.take_in(record)
                 kept = await self.world.store.event(record.id)
                 if kept is not None and kept.status == "failed":  # else it had been taken in before
@@ -420,7 +439,7 @@ class Service:
         await self.refresh()
         rules = self.loaded.rules
         copied = await archive.copy(
-            self.world, now, now - timedelta(days=KEEP_DAYS), lambda records: notices.watch(self.world, rules, records)
+            self.world, now, now - KEEP, lambda records: notices.watch(self.world, rules, records)
         )
         await notices.tell_silent(self.world, rules, now)
         return copied
@@ -471,12 +490,15 @@ class Service:
         await notices.tell(self.world, notice.kind, f"{one.id}-{notice.kind}-{notice.n}", f"silences/{one.id}", data)
 
     async def prune(self, now: datetime) -> int:
+        """Forgets what has been kept long enough; how many events."""
         await self.refresh()
-        await self.world.archive.prune((now - timedelta(days=self.loaded.config.limits.archive_days)).date())
-        await put_away(self.world, now - timedelta(days=KEEP_DAYS))
-        await chain.put_away(self.world.shelf, now - timedelta(days=KEEP_DAYS))
+        await self.world.archive.prune((now - self.loaded.config.archived).date())
+        rules = self.loaded.rules.rules
+        longest = timedelta(seconds=max([self.loaded.config.retention.records, *(rule.keep for rule in rules)]))
+        await put_away(self.world, now - KEEP)
+        await chain.put_away(self.world.shelf, now - longest)
         await follow.remind(self.world)
-        return await self.world.store.prune(now - timedelta(days=KEEP_DAYS), KEEP_EVENTS)
+        return await self.world.store.prune(now)
 
 
 def _merged(rules: Rules, old: Decision, new: Decision, undecided: frozenset[str]) -> Decision:
@@ -484,7 +506,8 @@ def _merged(rules: Rules, old: Decision, new: Decision, undecided: frozenset[str
     places = {rule.name: n for n, rule in enumerate(rules.rules)}
     kept = [verdict for verdict in old.verdicts if verdict.rule not in undecided]
     verdicts = sorted([*kept, *new.verdicts], key=lambda verdict: places.get(verdict.rule, -1))
-    return Decision(new.config, new.considered, tuple(verdicts), old.intents + new.intents, new.needs)
+    keep = max(old.keep, new.keep)
+    return Decision(new.config, new.considered, tuple(verdicts), old.intents + new.intents, new.needs, keep)
 
 
 def readable(raw: bytes) -> Event:

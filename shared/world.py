@@ -202,8 +202,12 @@ class Store(Protocol):
         earlier try did not get to the end; its messages are queued once more.
         """
 
-    async def decide(self, record: str, decision: Decision, facts: Facts, new: Sequence[Intent]) -> None:
-        """Replaces the decision after a lookup or a replay and queues the intents that are new."""
+    async def decide(
+        self, record: str, decision: Decision, facts: Facts, new: Sequence[Intent], until: datetime | None = None
+    ) -> None:
+        """Replaces the decision after a lookup or a replay and queues the intents that are new. `until`: how long the record is now
+        kept; None leaves that as it is.
+        """
 
     async def undecidable(self, record: str, reason: str) -> None:
         """The lookups failed for good: the event waits for a replay."""
@@ -242,8 +246,8 @@ class Store(Protocol):
     async def part(self, digest: str, n: int, of: int, body: str) -> list[str] | None:
         """Keeps one part of a long message; all of them, in order, once they are together."""
 
-    async def prune(self, before: datetime, keep: int) -> int:
-        """Forgets ended events older than `before`, and the oldest ended ones beyond `keep`; how many went."""
+    async def prune(self, now: datetime) -> int:
+        """Forgets ended events that are kept until then; how many went. It may leave some for the next time."""
 
 
 @dataclass(frozen=True)

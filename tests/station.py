@@ -8,7 +8,7 @@ from local import queue, shelf
 from local.rollouts import Rollouts
 from local.shelf import SqliteShelf
 from local.sqlite import Database
-from local.store import SCHEMA, SqliteStore
+from local.store import ADDED, SCHEMA, SqliteStore
 from shared import wire
 from shared.events import AZURE_ML
 from shared.record import EventRecord, IntentRecord
@@ -83,7 +83,7 @@ class Station:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Database]:
-    database = Database(path, SCHEMA + queue.SCHEMA + shelf.SCHEMA)
+    database = Database(path, SCHEMA + queue.SCHEMA + shelf.SCHEMA, ADDED)
     try:
         yield database
     finally:

@@ -441,7 +441,7 @@ class StoreContract:
             await place.store.take_in(record)
             await finish(place.store, record)
         await place.store.take_in(odd)
-        assert await place.store.prune(START - timedelta(days=30), 100) == 2
+        assert await place.store.prune(START) == 2
         assert await place.store.event(old.id) is None
         assert await place.store.event("event-1") is None
         assert await place.store.event(odd.id) is None
@@ -449,7 +449,7 @@ class StoreContract:
         assert await place.store.claim(keys(old)[0], START) is None
         assert [one.id for one in await place.store.events(Search())] == [young.id]
         assert len((await place.store.intents([young.id]))[young.id]) == 3
-        assert await place.store.prune(START - timedelta(days=30), 100) == 0
+        assert await place.store.prune(START) == 0
 
     async def test_unfinished_work_is_never_forgotten(self, place: Place) -> None:
         age = timedelta(days=99)
@@ -460,40 +460,46 @@ class StoreContract:
         for record in (running, retrying):
             await place.store.claim(keys(record)[0], START)
         await place.store.settle(keys(retrying)[0], "retrying", attempt("later"))
-        assert await place.store.prune(START, 1) == 0
+        assert await place.store.prune(START) == 0
         assert len(await place.store.events(Search())) == 4
         await finish(place.store, waiting)
-        assert await place.store.prune(START, 1) == 1
+        assert await place.store.prune(START) == 1
         assert await place.store.event(waiting.id) is None
 
-    async def test_beyond_the_number_to_keep_the_oldest_go_and_stay_known(self, place: Place) -> None:
-        records = [taken(n, 1, age=timedelta(hours=n)) for n in range(5)]
-        for record in records:
-            await place.store.take_in(record)
-            await finish(place.store, record)
-        await place.fetch()
-        assert await place.store.prune(START - timedelta(days=30), 2) == 3
-        assert [one.id for one in await place.store.events(Search())] == [one.id for one in records[:2]]
-        assert await place.store.event(records[4].id) is None
-        assert await place.store.event("event-4") is None
-        assert await place.store.take_in(records[4]) == "again"
-        assert await place.queued() == []
-        assert await place.store.prune(START - timedelta(days=30), 2) == 0
-
-    async def test_what_was_forgotten_for_room_is_forgotten_for_good_when_it_is_old(self, place: Place) -> None:
-        record = taken(1, 1, age=timedelta(hours=1))
+    @pytest.mark.parametrize(("kept_for", "left"), [(timedelta(days=7), 0), (timedelta(days=400), 1)])
+    async def test_a_record_is_kept_for_as_long_as_it_says(self, place: Place, kept_for: timedelta, left: int) -> None:
+        record = replace(taken(1, 1, age=timedelta(days=8)), until=START - timedelta(days=8) + kept_for)
         await place.store.take_in(record)
         await finish(place.store, record)
-        await place.store.take_in(taken(2, 0))
-        assert await place.store.prune(START - timedelta(days=30), 1) == 1
-        place.clock.advance(timedelta(days=31).total_seconds())
-        assert await place.store.prune(START + timedelta(days=1), 100) == 1  # the other event; this one was counted
-        assert await place.store.take_in(record) == "new"
+        assert (await kept(place.store, record)).kept_until == record.until
+        assert await place.store.prune(START) == 1 - left
+        assert len(await place.store.events(Search())) == left
+
+    @pytest.mark.parametrize(("days", "gone"), [(None, 1), (10, 0), (3, 1)])
+    async def test_a_later_decision_says_anew_how_long_a_record_is_kept(
+        self, place: Place, days: int | None, gone: int
+    ) -> None:
+        received = START - timedelta(days=5)
+        record = replace(taken(1, 0, age=timedelta(days=5), needs=True), until=received + timedelta(days=4))
+        await place.store.take_in(record)
+        until = None if days is None else received + timedelta(days=days)
+        await place.store.decide(record.id, Decision("v2", 7), Facts(), [], until)
+        assert (await kept(place.store, record)).until == (until or record.until)
+        assert await place.store.prune(START) == gone
+        if not gone:
+            assert await place.store.prune(START + timedelta(days=5, seconds=1)) == 1
+
+    async def test_what_has_not_ended_in_time_is_forgotten_once_it_has(self, place: Place) -> None:
+        record = taken(1, 1, age=timedelta(days=31))
+        await place.store.take_in(record)
+        assert await place.store.prune(START) == 0
+        await finish(place.store, record)
+        assert await place.store.prune(START + timedelta(days=2)) == 1
 
     async def test_a_limit_of_this_month_outlives_forgotten_events(self, place: Place) -> None:
         assert await place.store.count("month", 1, "a")
         place.clock.advance(timedelta(days=30).total_seconds())
-        await place.store.prune(START + timedelta(days=29), 10)
+        await place.store.prune(place.clock())
         assert not await place.store.count("month", 1, "b")
 
     async def test_times_are_exact_and_in_utc(self, place: Place) -> None:

@@ -141,9 +141,9 @@ async def test_a_half_event_is_never_forgotten(place: Place, store_on: Open, que
     broken = await store_on(Broken(queue))
     with pytest.raises(TemporaryError):
         await broken.take_in(record)
-    assert await place.store.prune(START, 1) == 0
+    assert await place.store.prune(START) == 0
     assert await place.store.take_in(record) == "half"
-    assert await place.store.prune(START, 1) == 1
+    assert await place.store.prune(START) == 1
 
 
 async def test_a_decision_whose_messages_did_not_get_queued_is_made_once_more(
@@ -217,9 +217,8 @@ async def test_what_is_forgotten_leaves_nothing_behind(
         await place.store.take_in(record)
         await asyncio.gather(*(place.store.settle(key, "done", attempt()) for key in keys(record)))
     await place.store.count("budget", 1, "a")
-    await place.store.prune(START - timedelta(days=1), 1)  # one of them for room
     clock.advance(timedelta(days=33).total_seconds())
-    await place.store.prune(clock(), 0)
+    await place.store.prune(clock())
     service = await closing.enter_async_context(TableServiceClient.from_connection_string(account))
     names = [table.name async for table in service.list_tables()]
     assert sorted(names) == ["switchyardevents", "switchyardlisting", "switchyardmemory"]
@@ -230,7 +229,7 @@ async def test_what_is_forgotten_leaves_nothing_behind(
 async def test_parts_that_never_came_together_are_forgotten(place: Place, clock: VirtualClock) -> None:
     await place.store.part("digest", 0, 2, "a")
     clock.advance(timedelta(days=40).total_seconds())
-    await place.store.prune(clock() - timedelta(days=30), 10)
+    await place.store.prune(clock())
     assert await place.store.part("digest", 1, 2, "b") is None
 
 

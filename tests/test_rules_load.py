@@ -145,6 +145,33 @@ def test_the_version_names_the_bytes_of_all_files():
     assert one.version == same.version == one.rules.version != other.version
 
 
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    ("main", "kept", "archived"),
+    [
+        ("", [400 * DAY, 30 * DAY, 400 * DAY, 400 * DAY, 400 * DAY], 90),
+        ("retention: {records: 60d, archive: 10d}", [400 * DAY, 60 * DAY, 400 * DAY, 400 * DAY, 400 * DAY], 10),
+        ("limits: {archive_days: 7}", [400 * DAY, 30 * DAY, 400 * DAY, 400 * DAY, 400 * DAY], 7),
+        ("limits: {archive_days: 7}\nretention: {unmatched: 7d}", [400 * DAY, 30 * DAY, *[400 * DAY] * 3], 7),
+    ],
+)
+def test_a_rule_says_how_long_the_record_is_kept_or_else_retention_does(main, kept, archived):
+    rules = """\
+rules:
+  - {name: long, event: RunCompleted, keep: 400d, do: [{notify: a}]}
+  - {name: usual, event: RunCompleted, do: [{notify: a}]}
+  - {name: missing, expect: ModelDeployed, after: ModelRegistered, within: 2h, keep: 400d, do: [{notify: a}]}
+"""
+    result = load_texts(
+        {"switchyard.yaml": f"receivers: {{a: {{email: a@contoso.com}}}}\n{main}", "rules/a.yaml": rules}
+    )
+    assert result.problems == ()
+    assert sorted(rule.keep for rule in result.rules.rules) == sorted(kept)
+    assert result.config.archived.days == archived
+
+
 def test_a_receiver_becomes_one_intent_for_each_channel_address():
     main = """\
 defaults: {language: ja}

@@ -14,7 +14,7 @@ from shared.errors import PermanentError, TemporaryError
 from shared.record import Job, Silence
 from shared.rules.load import load_texts
 from shared.web import app
-from shared.world import Reply
+from shared.world import Reply, Search
 from tests.station import SWITCHYARD, Station, opened, run_event
 from tests.test_web import ask
 from tests.world import Outside
@@ -77,6 +77,41 @@ async def test_a_rule_that_reads_metrics_is_decided_after_the_lookup(station, ou
     record = await station.record("e1")
     assert record.facts.metrics == {"auc": auc}
     assert len(outside.http.sent) == cards
+
+
+KEEPING = """
+rules:
+  - {name: audited, event: RunCompleted, match: {tags.team: audited}, keep: 400d, do: [{notify: fraud}]}
+  - {name: brief, event: RunCompleted, match: {tags.team: [brief, both]}, keep: 9d, do: [{notify: fraud}]}
+  - {name: usual, event: RunCompleted, match: {tags.team: both}, do: [{notify: fraud}]}
+  - {name: measured, event: RunCompleted, match: {tags.team: measured, metrics.auc: ">= 0.9"}, keep: 60d, do: [{notify: fraud}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("team", "days"),
+    [("audited", 400), ("brief", 9), ("both", 30), ("nobody", 7), ("measured", 60), ("measured-ill", 7)],
+)
+async def test_a_record_is_kept_for_the_longest_of_the_rules_that_matched(tmp_path, outside, team, days):
+    team, _, ill = team.partition("-")
+    outside.platform.measured["run-e1"] = {"auc": 0.1 if ill else 0.95}
+    with opened(tmp_path / "kept.db") as database:
+        station = Station(outside, database, KEEPING, f"{SWITCHYARD}retention: {{unmatched: 7d}}\n")
+        await station.send(run_event("e1", runTags={"team": team}))
+        await station.work()
+        record = await station.record("e1")
+        assert record.kept_until - record.received == timedelta(days=days)
+        await station.later((days - 0.1) * 86_400)
+        assert await station.service.prune(outside.clock()) == 0
+        await station.later(0.2 * 86_400)
+        assert await station.service.prune(outside.clock()) == 1
+
+
+async def test_what_could_not_be_read_is_kept_as_usual(station):
+    await station.send({"id": "e1", "subject": "no type"})
+    await station.work()
+    (record,) = [one for one in await station.service.world.store.events(Search()) if one.status == "refused"]
+    assert record.kept_until - record.received == timedelta(days=30)
 
 
 async def test_a_redelivered_event_is_taken_in_once_also_after_seven_days(station, outside):

@@ -587,6 +587,17 @@ async def test_what_a_lookup_found_and_what_it_could_not_say_is_shown(desk):
     assert '<a href="https://ml.example/run-1"' in page
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "kept until {} UTC"), ("ja", "保存期限 {} UTC")])
+async def test_a_record_says_until_when_it_is_kept(desk, good, language, said):
+    _, intents = desk.book.records.pop()
+    for until, shown in ((None, NOW + timedelta(days=30)), (NOW + timedelta(days=400), NOW + timedelta(days=400))):
+        desk.book.add(msgspec.structs.replace(good, until=until), intents)
+        page = (await desk.get(f"/events/{good.id}?lang={language}")).text
+        assert said.format(f"{shown:%Y-%m-%d %H:%M:%S}") in words_of(page)
+        told = (await desk.get(f"/api/events/{good.id}")).json
+        assert told["until"] == f"{shown:%Y-%m-%dT%H:%M:%SZ}"
+
+
 async def test_actions_of_an_earlier_decision_are_not_lost(desk, good):
     _, intents = desk.book.records.pop()
     desk.book.add(msgspec.structs.replace(good, decision=Decision("new", 4), replays=1), intents)

@@ -98,6 +98,7 @@ def _listed(record: EventRecord) -> Row:
         "status": record.status,
         "type": record.event.type if record.event else "",
         "id": _hash(record.event.id) if record.event else "",
+        "until": record.kept_until,
     }
 
 
@@ -181,9 +182,11 @@ class AzureStore:
         """Its status as others search for it."""
         if changed is not None:
             listed = _listed(changed.record)
-            await self._listing.mark({name: listed[name] for name in ("PartitionKey", "RowKey", "status")})
+            await self._listing.mark({name: listed[name] for name in ("PartitionKey", "RowKey", "status", "until")})
 
-    async def decide(self, record: str, decision: Decision, facts: Facts, new: Sequence[Intent]) -> None:
+    async def decide(
+        self, record: str, decision: Decision, facts: Facts, new: Sequence[Intent], until: datetime | None = None
+    ) -> None:
         # The decision is written last: killed before that, the same Decide comes again and finds the event undecided.
         began = await self._change(record, lambda old: replace(old, facts=facts), half=True)
         if began is None:
@@ -196,6 +199,7 @@ class AzureStore:
         missed = [intent.key for intent in new if began.half and there.get(intent.key) == "waiting"]
         await self._queue.put(_performs([*(intent.key for intent in fresh), *missed]))
         made = {"status": "decided", "decision": decision, "facts": facts, "refusal": ""}
+        made |= {"until": until} if until else {}
         await self._relist(await self._change(record, lambda old: replace(old, **made), half=False))
 
     async def undecidable(self, record: str, reason: str) -> None:
@@ -317,56 +321,41 @@ class AzureStore:
         rows = await self._memory.all(f"PartitionKey eq '{home}'")
         return [unpacked(row) for row in rows] if len(rows) == of else None
 
-    async def prune(self, before: datetime, keep: int) -> int:
-        edge = f"{_inverted(before)}."
-        seen, gone, due = 0, 0, list[Row]()
-        where = f"PartitionKey ge 't-' and PartitionKey lt 't.' and (status ne '{_GONE}' or RowKey gt '{edge}')"
+    async def prune(self, now: datetime) -> int:
+        gone, due = 0, list[Row]()
+        where = f"PartitionKey ge 't-' and PartitionKey lt 't.' and until lt datetime'{now.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
         async with aclosing(self._listing.rows(where)) as rows:
             async for row in rows:
-                seen += 1  # of those that are gone only the old come, and they come last
-                if row["RowKey"] > edge or seen > keep:
-                    due.append(row)
+                due.append(row)
                 if len(due) == _AT_ONCE:
-                    gone += sum(await asyncio.gather(*(self._forget(one, edge) for one in due)))
+                    gone += sum(await asyncio.gather(*(self._forget(one) for one in due)))
                     due.clear()
-        gone += sum(await asyncio.gather(*(self._forget(one, edge) for one in due)))
-        await self._forget_counts(before)
+        gone += sum(await asyncio.gather(*(self._forget(one) for one in due)))
+        await self._forget_counts(now)
         return gone
 
-    async def _forget(self, listed: Row, edge: str) -> bool:
-        """Whether an event went. What is younger than the edge leaves its id behind, so that a delivery is known again.
-
-        Its row in the list goes last: killed before, the next prune goes on from there.
-        """
+    async def _forget(self, listed: Row) -> bool:
+        """Whether an event went. Its row in the list goes last: killed before, the next prune goes on from there."""
         columns = ["PartitionKey", "RowKey", "Timestamp", "status", "half"]  # the SDK reads the ETag off Timestamp
         rows = await self._events.all(f"PartitionKey eq {quoted(listed['record'])}", columns)
         event = next((row for row in rows if row["RowKey"] == _EVENT), None)
-        alive = event is not None and event["status"] != _GONE
-        if alive and not _ended(rows):
+        if event is not None and not _ended(rows):
             return False
-        old = listed["RowKey"] > edge
         operations: list[Operation] = []
-        if event is not None and old:
+        if event is not None:
             operations.append(("delete", event, unless_changed(event)))
-        elif event is not None:
-            stub = {"PartitionKey": event["PartitionKey"], "RowKey": _EVENT, "status": _GONE, "half": False}
-            operations.append(("update", stub, {"mode": "replace", **unless_changed(event)}))
         operations += [("delete", row) for row in rows if row is not event]
         for some in batched(operations, TOGETHER + 1, strict=False):
             if not await self._events.write(some):
                 return False
         if listed.get("id"):
             await self._listing.drop(_listed_by_id(listed))
-        if old:
-            await self._listing.drop(listed)
-        else:
-            keys = {"PartitionKey": listed["PartitionKey"], "RowKey": listed["RowKey"]}
-            await self._listing.mark(keys | {"status": _GONE})
-        return alive
+        await self._listing.drop(listed)
+        return event is not None
 
-    async def _forget_counts(self, before: datetime) -> None:
+    async def _forget_counts(self, now: datetime) -> None:
         """Counts that no window can ask for any more, and parts of messages that never came together."""
-        edge = min(before, self._clock() - _REMEMBERED).astimezone(UTC)
+        edge = (now - _REMEMBERED).astimezone(UTC)
         where = f"at lt datetime'{edge:%Y-%m-%dT%H:%M:%SZ}'"
         for some in batched(await self._memory.all(where, ["PartitionKey", "RowKey"]), _AT_ONCE, strict=False):
             await asyncio.gather(*(self._memory.drop(row) for row in some))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
@@ -14,6 +15,7 @@ from shared.actions.email import Address
 from shared.actions.retrain import Input
 from shared.actions.sms import Number
 from shared.calendars import Calendar, Schedule
+from shared.record import KEEP
 from shared.rollout.hours import written
 from shared.rules.calendars import CalendarEntry, ScheduleEntry, calendars, schedules, sound_calendars, sound_schedules
 from shared.rules.report import Report, has_template
@@ -202,6 +204,33 @@ class Limits(_Strict):
     )
 
 
+DAY: Final = 86_400.0
+SHORTEST_KEPT: Final = 7 * DAY
+"""A message may wait on a storage queue for a week, and from its record it is known that its event was here."""
+
+LONGEST_KEPT: Final = 3660 * DAY
+
+type _Kept = Annotated[Seconds, between(SHORTEST_KEPT, LONGEST_KEPT)]
+
+
+class Retention(_Strict):
+    """How long what came is kept."""
+
+    records: _Kept = Field(
+        default=KEEP.total_seconds(),
+        description="A record, where no rule that matched says `keep`: 30d.",
+        json_schema_extra={"default": "30d"},
+    )
+    unmatched: _Kept | None = Field(
+        default=None, description="The record of an event that no rule matched; left out, as `records`."
+    )
+    archive: Annotated[Seconds, between(DAY, LONGEST_KEPT)] = Field(
+        default=90 * DAY,
+        description="An event in the archive: 90d.",
+        json_schema_extra={"default": "90d"},
+    )
+
+
 class Config(_Strict):
     """config/switchyard.yaml: the receivers, pipelines and workspaces that rules name."""
 
@@ -212,6 +241,14 @@ class Config(_Strict):
     calendars: dict[str, CalendarEntry] = Field(default={}, description="Times, for `active` and `mute` of rules.")
     schedules: dict[str, ScheduleEntry] = Field(default={}, description="Who is on call.")
     limits: Limits = Limits()
+    retention: Retention = Retention()
+
+    @property
+    def archived(self) -> timedelta:
+        """How long the archive keeps an event."""
+        if "archive" in self.retention.model_fields_set:
+            return timedelta(seconds=self.retention.archive)
+        return timedelta(days=self.limits.archive_days)
 
     @cached_property
     def hours(self) -> Mapping[str, Calendar]:
@@ -252,6 +289,10 @@ def read_config(node: Node | None, report: Report, files: Mapping[str, str]) -> 
         report,
     )
     limits = _section(Limits, sections.get("limits"), "limits", report) or Limits()
+    retention = _section(Retention, sections.get("retention"), "retention", report) or Retention()
+    if "archive" in retention.model_fields_set and "archive_days" in limits.model_fields_set:
+        at = sections["limits"].keys["archive_days"]
+        report.say(at, "'archive_days' says again what 'archive' of 'retention' says: leave it out")
     config = Config(
         workspaces=workspaces,
         defaults=defaults,
@@ -260,6 +301,7 @@ def read_config(node: Node | None, report: Report, files: Mapping[str, str]) -> 
         calendars=hours,
         schedules=rotas,
         limits=limits,
+        retention=retention,
     )
     receivers = sound_receivers(config, sections, report)
     if defaults.tell is not None and defaults.tell not in receivers:

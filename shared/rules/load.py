@@ -21,7 +21,7 @@ from shared.quality.watch import Watch
 from shared.rollout.policy import Policy
 from shared.rules.block import read_block
 from shared.rules.cel import read_when
-from shared.rules.config import FILE, Config, read_config
+from shared.rules.config import FILE, LONGEST_KEPT, SHORTEST_KEPT, Config, read_config
 from shared.rules.match import Condition
 from shared.rules.plan import DELIVERIES, Rule, Rules, Step, Throttling
 from shared.rules.policies import read_policy
@@ -71,8 +71,8 @@ _HAS: Final = {
 
 _RULE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _TIMED: Final = ("throttle", "active", "mute")
-_KEYS: Final = ("name", "event", "match", "when", *_TIMED, "children", "do", "stop", "enabled")
-_ABSENCE_KEYS: Final = ("name", "expect", "after", "within", "by", "match", "when", *_TIMED, "do", "enabled")
+_KEYS: Final = ("name", "event", "match", "when", *_TIMED, "children", "do", "stop", "keep", "enabled")
+_ABSENCE_KEYS: Final = ("name", "expect", "after", "within", "by", "match", "when", *_TIMED, "do", "keep", "enabled")
 _SHORT: Final = {f"{AZURE_ML}{name}".casefold(): name for name in TYPES} | {
     f"{AZURE_ML}DatasetDriftDetected".casefold(): "DriftDetected",
     "datasetdriftdetected": "DriftDetected",
@@ -260,11 +260,12 @@ def _template(node: Node | None, report: Report) -> object:
 
 
 class _Timed(TypedDict):
-    """What a rule says about when and how often."""
+    """What a rule says about when, how often, and for how long."""
 
     throttle: Throttling | None
     active: tuple[str, ...]
     mute: tuple[str, ...]
+    keep: float
 
 
 class _Told:
@@ -322,6 +323,7 @@ class _Told:
             events,
             read_block(block, report) if lines else (),
             read_steps(steps, self._known, report),
+            keep=self._known.config.retention.records,
         )
 
 
@@ -405,7 +407,15 @@ class _Rules:
             "throttle": read_throttle(items["throttle"], report) if "throttle" in items else None,
             "active": self._calendars(items.get("active"), report),
             "mute": self._calendars(items.get("mute"), report),
+            "keep": self._keep(items.get("keep"), report),
         }
+
+    def _keep(self, node: Node | None, report: Report) -> float:
+        usual = self.known.config.retention.records
+        if node is None:
+            return usual
+        bounds = {"shortest": SHORTEST_KEPT, "longest": LONGEST_KEPT}
+        return read_length(node, "keep", report, **bounds, example="'90d' or '400d'") or usual
 
     def _calendars(self, node: Node | None, report: Report) -> tuple[str, ...]:
         """One name, or a list of them."""
@@ -443,7 +453,7 @@ class _Rules:
         here = Rule(name, report.file, node.at.line, node.at.column, openings, (), (), keys=keys)
         conditions = _conditions(items, report)
         parts = [
-            replace(here, conditions=conditions, steps=(Step("expect", params, after=within),)),
+            replace(here, conditions=conditions, steps=(Step("expect", params, after=within),), keep=timed["keep"]),
             replace(
                 here,
                 name=f"{name}{ARRIVED}",
@@ -451,6 +461,7 @@ class _Rules:
                 conditions=narrowed,
                 steps=(Step("arrived", {"rule": name}),),
                 numbers=(0,),
+                keep=timed["keep"],
             ),
             replace(
                 here, name=f"{name}{MISSING}", events=(_MISSED,), conditions=missing, steps=steps, keys=(), **timed

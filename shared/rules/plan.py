@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from shared.events import Event, Model, Run
 from shared.record import (
+    KEEP,
     LOOKUPS,
     Checked,
     Decision,
@@ -99,6 +100,8 @@ class Rule:
     """Whether the children of one run make one message, where it has no `throttle`."""
     keys: tuple[Path, ...] = ()
     """Of an absence rule: by which values it knows what it waits for."""
+    keep: float = KEEP.total_seconds()
+    """Seconds for which it wants the record of what it matches kept."""
 
     @property
     def implicit(self) -> bool:
@@ -347,7 +350,7 @@ def plan(rules: Rules, event: Event, facts: Facts = _NOTHING, *, only: frozenset
     """
     verdicts: list[Verdict] = []
     intents: list[Intent] = []
-    waits = 0
+    waits, keep = 0, 0.0
     stopped = waiting = ""
     record = ""
     for entry in rules.candidates(event):
@@ -383,9 +386,10 @@ def plan(rules: Rules, event: Event, facts: Facts = _NOTHING, *, only: frozenset
         ]
         intents += asked
         verdicts.append(Verdict(rule.name, rule.file, "matched", checked, tuple([one.key for one in asked])))
+        keep = max(keep, rule.keep)
         if rule.stop:
             stopped = rule.name
-    return Decision(rules.version, len(rules), tuple(verdicts), tuple(intents), NEEDS[waits])
+    return Decision(rules.version, len(rules), tuple(verdicts), tuple(intents), NEEDS[waits], keep)
 
 
 NEEDS: Final[Mapping[Code, tuple[Lookup, ...]]] = {

@@ -103,6 +103,10 @@ def of_rules() -> Json:
             "do": {"type": "array", "minItems": 1, "items": {"oneOf": steps}, "description": "One action a step."},
             "stop": {"type": "boolean", "default": False, "description": "Later rules do not see the event."},
             "enabled": {"type": "boolean", "default": True},
+            "keep": {
+                "$ref": "#/$defs/length",
+                "description": "How long the record of what it matches is kept: 400d. Of several rules, the longest.",
+            },
             **_timed(),
             "children": {
                 "enum": ["together", "each"],

@@ -119,15 +119,26 @@ def _threshold(node: Node, kind: Kind, report: Report) -> int:
     return value if isinstance(value, int) else 0
 
 
-def read_length(node: Node, name: str, report: Report) -> float:
+def read_length(
+    node: Node,
+    name: str,
+    report: Report,
+    *,
+    shortest: float = 0.0,
+    longest: float = LONGEST,
+    example: str = "'10m', '2h' or '1d12h'",
+) -> float:
     """Seconds; 0 with what is wrong said."""
     length = seconds(node.value) if isinstance(node.value, str) else None
     if length is None or length <= 0:
         shown = repr(node.value) if isinstance(node.value, str | int | float) else node.kind
-        report.say(node.at, f"{name}: {shown} is no length of time: expected one such as '10m', '2h' or '1d12h'")
+        report.say(node.at, f"{name}: {shown} is no length of time: expected one such as {example}")
         return 0.0
-    if length > LONGEST:
-        report.say(node.at, f"{name} is {written(length)}, and {written(LONGEST)} is the limit")
+    if length > longest:
+        report.say(node.at, f"{name} is {written(length)}, and {written(longest)} is the limit")
+        return 0.0
+    if length < shortest:
+        report.say(node.at, f"{name} is {written(length)}, and {written(shortest)} is the least")
         return 0.0
     return length
 

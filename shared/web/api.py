@@ -8,6 +8,7 @@ An event in a list (`GET /api/events` answers `{"events": […], "next": path or
     deliveries  how often it was delivered; it was taken in once
     replays     how often somebody replayed it
     refusal     why it could not be read or decided; "" otherwise
+    until       how long its record is kept, at least
     event       {id, type, time, subject, source, workspace}; null when it could not be read
     matched     names of the rules that matched
     actions     [{key, rule, action, status, maybe_twice}]
@@ -421,6 +422,7 @@ def _common(record: EventRecord) -> dict[str, object]:
         "deliveries": record.deliveries,
         "replays": record.replays,
         "refusal": record.refusal,
+        "until": record.kept_until,
     }
 
 

@@ -116,6 +116,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "配信不能の保管先から {back} UTC に取り込みました。",
     ),
     "event.received": ("received {at} UTC", "受信 {at} UTC"),
+    "event.until": ("kept until {at} UTC", "保存期限 {at} UTC"),
     "event.happened": ("happened {at} UTC", "発生 {at} UTC"),
     "event.simulated": ("(simulated time)", "（シミュレーション時刻）"),
     "event.in": ("workspace {workspace}", "ワークスペース {workspace}"),
