@@ -2,7 +2,10 @@
 
 import os
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
+
+from shared.settings import SOURCES, listed
 
 if TYPE_CHECKING:
     from shared.service import Service
@@ -20,6 +23,16 @@ def now() -> datetime:
     its own has given it already.
     """
     return _given[0].world.clock() if _given else datetime.now(UTC)  # noqa: TID251 (the edge)
+
+
+def sources() -> tuple[str, ...]:
+    """Whom events may come from. As `now`: without building the service."""
+    return _given[0].settings.sources if _given else _sources()
+
+
+@cache
+def _sources() -> tuple[str, ...]:
+    return listed(os.environ.get(SOURCES, ""))  # noqa: TID251 (as below)
 
 
 def service() -> "Service":

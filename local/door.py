@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -66,10 +66,11 @@ class Door:
     202 only when everything in the payload is durably on a queue: what the 202 promised survives a kill.
     """
 
-    def __init__(self, functions: Mapping[str, Function], put: Put, clock: Clock) -> None:
+    def __init__(self, functions: Mapping[str, Function], put: Put, clock: Clock, sources: Sequence[str] = ()) -> None:
         self._functions = {name.casefold(): function for name, function in functions.items()}
         self._put = put
         self._clock = clock
+        self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {bytes(name).decode("latin-1"): bytes(value).decode("latin-1") for name, value in scope["headers"]}
@@ -112,7 +113,7 @@ class Door:
         failed = False
         for one in events:  # one after the other: the function waits for nothing
             try:
-                texts += await _invoke(function, one, now)
+                texts += await self._invoke(function, one, now)
             except Exception:
                 log.exception("function failed", extra={"function": function.name})
                 failed = True
@@ -120,16 +121,15 @@ class Door:
             await self._put(function.queue or WORK_QUEUE, texts)
         await _answer(send, 500 if failed else 202)
 
-
-async def _invoke(function: Function, sent: object, now: datetime) -> list[str]:
-    """One invocation for one event. What the SDK's types cannot hold never reaches the function: it is kept as unread."""
-    if not isinstance(sent, dict):
-        return unread(msgspec.json.encode(sent), "not an event: expected a JSON object", now)
-    try:
-        event = _event(sent)
-    except (TypeError, ValueError):
-        return arrived(sent, now)
-    return await function(event)
+    async def _invoke(self, function: Function, sent: object, now: datetime) -> list[str]:
+        """One invocation for one event. What the SDK's types cannot hold never reaches the function: it is kept as unread."""
+        if not isinstance(sent, dict):
+            return unread(msgspec.json.encode(sent), "not an event: expected a JSON object", now)
+        try:
+            event = _event(sent)
+        except (TypeError, ValueError):
+            return arrived(sent, now, sources=self._sources)
+        return await function(event)
 
 
 def _event(sent: dict[str, Any]) -> func.EventGridEvent | func.CloudEvent:

@@ -115,7 +115,7 @@ class Host:
         if not environ.get("SWITCHYARD_SIGNING_KEY"):
             given["SWITCHYARD_SIGNING_KEY"] = signing_key(state)
         settings = Settings.of({**environ, **given})
-        self._doors: Doors = doors(settings, environ, Secrets(environ), config)
+        self._doors: Doors = doors(settings, environ, config)
         world = World(
             clock=clock,
             http=self._doors.http,
@@ -146,7 +146,7 @@ class Host:
         functions_host.use(self.service)
         self.functions = discover(function_app.app)
         self._rollouts = Rollouts(self.service.conductor)
-        self._door = Door(self.functions.eventgrid, self.queues.put, clock)
+        self._door = Door(self.functions.eventgrid, self.queues.put, clock, settings.sources)
         names = ("localhost", "127.0.0.1", urlsplit(settings.public_url).hostname or "localhost")
         self._web = web_app(lambda: self.service, names)
         self._inbox = inbox

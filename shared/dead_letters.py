@@ -7,7 +7,7 @@ tells of the same batch under the same id; and an event that came back with this
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -48,7 +48,7 @@ class _Tally:
     published: list[datetime] = field(default_factory=list)
 
 
-async def bring_back(world: World, now: datetime) -> int:
+async def bring_back(world: World, now: datetime, sources: Sequence[str] = ()) -> int:
     """Everything that lies there, up to a thousand files; how many events and other things that were. Raises TemporaryError or
     PermanentError where it can't be read; the next one goes on.
     """
@@ -60,7 +60,7 @@ async def bring_back(world: World, now: datetime) -> int:
         left = await world.dead_letters.read(name)
         if left is None:
             continue  # it went just before a kill
-        for texts in _messages(name, left.content, now, tally):
+        for texts in _messages(name, left.content, now, tally, sources):
             await world.queue.put(texts)
         marks[name] = left.mark
     total = tally.why.total() + tally.unread
@@ -86,7 +86,7 @@ async def _begun(world: World, now: datetime) -> _Batch | None:
     return wire.load(_Batch, text)
 
 
-def _messages(name: str, raw: bytes, now: datetime, tally: _Tally) -> Iterator[list[str]]:
+def _messages(name: str, raw: bytes, now: datetime, tally: _Tally, sources: Sequence[str]) -> Iterator[list[str]]:
     """For the queue, event by event. Reads more than JSON allows: one event that can't be kept must not take the others with it."""
     try:
         found = json.loads(raw.decode("utf-8-sig", errors="surrogateescape"))
@@ -99,7 +99,7 @@ def _messages(name: str, raw: bytes, now: datetime, tally: _Tally) -> Iterator[l
             tally.why[dead.reason, dead.outcome, dead.subscription] += 1
             tally.types[str(one.get("eventType") or one.get("type") or "")] += 1
             tally.published += [dead.published] if dead.published else []
-            yield wire.arrived(one, now, dead)
+            yield wire.arrived(one, now, dead, sources=sources)
         else:
             yield from _unread(json.dumps(one).encode(), f"not an event, in the dead letter {name}", now, tally)
 

@@ -1,7 +1,7 @@
 """The door: an envelope becomes an Event, or a PermanentError that says what is wrong with it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
@@ -220,6 +220,14 @@ def parse(envelope: Mapping[str, object], received: datetime | None = None) -> E
     assert isinstance(data, dict | None)
     moment = _moment(time, spelled[3])
     return _normal(Event(event_id, raw_type, moment, source, str(subject or ""), raw_type, data=data or {}))
+
+
+def expected(source: str, sources: Sequence[str]) -> bool:
+    """Whether events may come from there: no list allows all. `sources` are ARM ids in lower case; `…/*` are all below one."""
+    name = source.lower().rstrip("/")
+    return not sources or any(
+        name == one or (one.endswith("/*") and name.startswith(one.removesuffix("*"))) for one in sources
+    )
 
 
 def _kind(value: object) -> str:

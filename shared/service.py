@@ -18,7 +18,7 @@ from shared import archive, book, chain, dead_letters, follow, guards, measure, 
 from shared.answers import answered, put_away
 from shared.conduct import Conductor, OnStep
 from shared.errors import PermanentError, Problem, TemporaryError
-from shared.events import OWN, DeadLetter, Event, parse
+from shared.events import OWN, DeadLetter, Event, expected, parse
 from shared.perform import Performed, Performer, look_up, wait
 from shared.record import KEEP, Decision, EventRecord, EventStatus, Facts, Silence
 from shared.rollout.record import Verb
@@ -335,9 +335,9 @@ class Service:
         )
         if await self.world.store.take_in(record) == "new":
             self._listener(Told("refused", record))
-        # Once an hour and reason: a sender gone wrong must not flood the people who can mend it.
-        hour = message.received.strftime("%Y%m%d%H")
-        about = sha256(_VALUES.sub("", message.reason).encode()).hexdigest()[:12]
+        # Once an hour and reason: a sender gone wrong must not flood the people who can mend it. Of a source once for all.
+        hour = "source" if message.source else message.received.strftime("%Y%m%d%H")
+        about = sha256((message.source.lower() or _VALUES.sub("", message.reason)).encode()).hexdigest()[:12]
         await self._tell(record, f"refused-{about}-{hour}", {"reason": message.reason}, kind="EventRefused")
 
     async def _tell(
@@ -423,7 +423,10 @@ class Service:
         if found is None:
             raise PermanentError(f"there is no event {record!r} on record")
         if found.event is None:
-            arrived = wire.Arrived(readable(base64.b64decode(found.bytes)), self.world.clock())
+            event = readable(base64.b64decode(found.bytes))
+            if not expected(event.source, self.settings.sources):
+                raise PermanentError(f"still refused: {wire.elsewhere(event)}")
+            arrived = wire.Arrived(event, self.world.clock())
             await self.world.queue.put(wire.pack(arrived))
             return
         intents = (await self.world.store.intents([found.id]))[found.id]
@@ -446,7 +449,7 @@ class Service:
 
     async def on_dead_letters(self, now: datetime) -> int:
         """Brings back what Event Grid gave up; how many events."""
-        return await dead_letters.bring_back(self.world, now)
+        return await dead_letters.bring_back(self.world, now, self.settings.sources)
 
     async def digest(self, now: datetime) -> int:
         """Tells how much was held back, once a day; how much it was."""

@@ -1,11 +1,11 @@
 """Settings: the one place that reads the environment and the configuration folder. Names are those of the contract."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 from shared.errors import PermanentError
 
@@ -18,6 +18,25 @@ ROLLOUT_QUEUE: Final = "switchyard-rollouts"
 INTAKE_QUEUE: Final = "switchyard-events"
 """Filled by Event Grid itself: the keyless, buffered way in."""
 
+
+SOURCES: Final = "SWITCHYARD_SOURCES"
+ALLOWED_HOSTS: Final = "SWITCHYARD_ALLOWED_HOSTS"
+PRIVATE_HOSTS: Final = "SWITCHYARD_PRIVATE_HOSTS"
+GITHUB_REPOS: Final = "SWITCHYARD_GITHUB_REPOS"
+
+type SignIn = Literal["key", "entra", "entra-roles"]
+"""`key`: the keys of the Functions host; `entra`: App Service authentication stands in front, and whoever is signed in may do what
+the console offers; `entra-roles`: who changes something needs a role of the app for it.
+"""
+
+_OURS: Final = re.compile(
+    r"(SWITCHYARD|AZURE|ACS|MSI|IDENTITY|WEBSITE|FUNCTIONS|APPLICATIONINSIGHTS|APPINSIGHTS|DURABLE)_\w*"
+    r"|SMTP_URL|GITHUB_(TOKEN|APP_\w+)|AZUREWEBJOBS\w*|CONTAINER_ENCRYPTION_KEY|\w*CONNECTION_?STRING",
+    re.IGNORECASE,
+)
+NOT_FOR_RULES: Final = (
+    "is a setting of the service itself, which no rule may name: put what the rule needs in a setting of its own"
+)
 
 _FOLDERS: Final = ("rules", "rollouts", "quality", "templates", "pipelines", "samples")
 _CONFIGURATION: Final = re.compile(
@@ -78,6 +97,15 @@ class Settings:
     """The endpoint of an Event Grid topic that hears of rollouts, where one is set."""
     client_id: str = ""
     """Of the user-assigned identity; empty: the default chain of azure-identity."""
+    sources: tuple[str, ...] = ()
+    """Topics that events may come from, as ARM ids; empty: any."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that actions may call, `*.example.com` for all below one; empty: any that is public."""
+    private_hosts: tuple[str, ...] = ()
+    """Hosts, and networks in CIDR, that may be private addresses."""
+    github_repos: tuple[str, ...] = ()
+    """owner/name or owner/*, in which workflows may be started; empty: any."""
+    sign_in: SignIn = "key"
 
     @property
     def container(self) -> bool:
@@ -109,7 +137,15 @@ class Settings:
             "topic": "SWITCHYARD_TOPIC_ENDPOINT",
             "client_id": "AZURE_CLIENT_ID",
         }
-        found = {setting: environ[name] for setting, name in names.items() if environ.get(name)}
+        found: dict[str, Any] = {setting: environ[name] for setting, name in names.items() if environ.get(name)}
+        lists = {
+            "sources": SOURCES,
+            "allowed_hosts": ALLOWED_HOSTS,
+            "private_hosts": PRIVATE_HOSTS,
+            "github_repos": GITHUB_REPOS,
+        }
+        found |= {setting: listed(environ.get(name, "")) for setting, name in lists.items()}
+        found["sign_in"] = sign_in(environ)
         if "storage" not in found and environ.get("AzureWebJobsStorage__accountName"):
             found["storage"] = environ["AzureWebJobsStorage__accountName"]
         urls = (
@@ -131,13 +167,47 @@ class Settings:
         return cls(**found)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """The entries of a list with commas, in lower case: neither hosts nor ARM ids nor repositories know another."""
+    return tuple(dict.fromkeys(entry for one in text.split(",") if (entry := one.strip().rstrip("/").lower())))
+
+
+def in_list(name: str, entries: Iterable[str]) -> bool:
+    """Whether it is one of them; `*.example.com` are all below that, `owner/*` all in that."""
+    name = name.lower()
+    return any(
+        name == one
+        or (one.startswith("*.") and name.endswith(one[1:]))
+        or (one.endswith("/*") and name.startswith(one[:-1]))
+        for one in entries
+    )
+
+
+def sign_in(environ: Mapping[str, str]) -> SignIn:
+    """How people prove who they are. A word that is none of the known ones asks for the keys of the Functions host, as none does."""
+    given = environ.get("SWITCHYARD_SIGN_IN", "").strip().lower()
+    return "entra" if given == "entra" else "entra-roles" if given == "entra-roles" else "key"
+
+
+def ours(name: str) -> bool:
+    """Whether a setting is the service's own: no rule may name it, for its author could have it sent anywhere."""
+    return _OURS.fullmatch(name) is not None
+
+
 class Secrets:
-    """Secrets by name, from the environment (on Azure: Key Vault references)."""
+    """Secrets that rules name, from the environment (on Azure: Key Vault references)."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
 
     def __call__(self, name: str) -> str:
+        """PermanentError, naming the name only, where there is none, and where it is the service's own."""
+        if ours(name):
+            raise PermanentError(f"{name} {NOT_FOR_RULES}")
+        return self.own(name)
+
+    def own(self, name: str) -> str:
+        """The same for what the service itself needs."""
         value = self._environ.get(name)
         if not value:
             raise PermanentError(

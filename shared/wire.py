@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from shared.errors import PermanentError
-from shared.events import DeadLetter, Event, parse
+from shared.events import DeadLetter, Event, expected, parse
 
 LIMIT: Final = 45_000
 """Bytes of text a storage queue takes (64 KiB after base64), less a margin."""
@@ -26,11 +26,14 @@ class Arrived(msgspec.Struct, frozen=True, tag="arrived", omit_defaults=True):
 
 
 class Unread(msgspec.Struct, frozen=True, tag="unread", omit_defaults=True):
-    """Something that could not be read as an event, with its bytes in base64."""
+    """Something that could not be read as an event, or may not come from where it does, with its bytes in base64. `source`: where
+    that is what is wrong; a person is told once of each.
+    """
 
     bytes: str
     reason: str
     received: datetime
+    source: str = ""
 
 
 class Decide(msgspec.Struct, frozen=True, tag="decide", omit_defaults=True):
@@ -128,12 +131,19 @@ def join(bodies: Sequence[str]) -> Message:
         raise PermanentError(f"parts that make no message: {error}") from error
 
 
-def arrived(envelope: Mapping[str, object], received: datetime, dead: DeadLetter | None = None) -> list[str]:
-    """The messages for one envelope at the door: an event, or what can't be read as one, with its bytes."""
+def arrived(
+    envelope: Mapping[str, object], received: datetime, dead: DeadLetter | None = None, *, sources: Sequence[str] = ()
+) -> list[str]:
+    """The messages for one envelope at the door: an event, or what can't be read as one, or comes from elsewhere than `sources`
+    (see `events.expected`), with its bytes.
+    """
     happened = (dead and dead.published) or received  # what may say nothing of its time was published soon after it
     try:
         try:
-            return pack(Arrived(parse(envelope, happened), received, dead))
+            event = parse(envelope, happened)
+            if not expected(event.source, sources):
+                return unread(_encoder.encode(envelope), elsewhere(event), received, event.source)
+            return pack(Arrived(event, received, dead))
         except PermanentError as error:
             return unread(_encoder.encode(envelope), str(error), received)
     except (ValueError, OverflowError) as error:
@@ -141,6 +151,11 @@ def arrived(envelope: Mapping[str, object], received: datetime, dead: DeadLetter
         return unread(json.dumps(envelope, default=str).encode(), f"holds what can't be kept: {error}", received)
 
 
-def unread(raw: bytes, reason: str, received: datetime) -> list[str]:
-    """The messages for something that is no event."""
-    return pack(Unread(base64.b64encode(raw).decode(), reason, received))
+def elsewhere(event: Event) -> str:
+    """Why an event of another source is refused."""
+    return f"its source {event.source!r} is not on the allow list (SWITCHYARD_SOURCES): nothing was decided"
+
+
+def unread(raw: bytes, reason: str, received: datetime, source: str = "") -> list[str]:
+    """The messages for something that is no event, or none of ours."""
+    return pack(Unread(base64.b64encode(raw).decode(), reason, received, source))

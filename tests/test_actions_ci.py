@@ -63,7 +63,7 @@ async def world(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> As
     monkeypatch.setenv("SSL_CERT_FILE", str(box.ca))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(box.ca))
     environ = {**box.environment, "DEPLOY_PASSWORD": "marker-password"}
-    made = doors(Settings.of(environ), environ, Secrets(environ), tmp_path)
+    made = doors(Settings.of(environ), environ, tmp_path)
     yield replace(Outside().world, http=made.http, azure=made.azure, secret=Secrets(environ), clock=box.sim.clock.now)
     await made.close()
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -16,7 +16,7 @@ from shared.cloud import Doors, doors
 from shared.cloud.communication import operation_id
 from shared.cloud.smtp import SmtpMail
 from shared.errors import PermanentError, TemporaryError
-from shared.settings import Secrets, Settings
+from shared.settings import Settings
 from shared.world import Letter
 from simulator.app import Box
 from simulator.inbox import _letter as shown_in_inbox
@@ -36,7 +36,7 @@ def box() -> Iterator[Box]:
 async def outside(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Doors]:
     monkeypatch.setenv("SSL_CERT_FILE", str(box.ca))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(box.ca))
-    made = doors(Settings.of(box.environment), box.environment, Secrets(box.environment), tmp_path)
+    made = doors(Settings.of(box.environment), box.environment, tmp_path)
     yield made
     await made.close()
     box.sim.faults.clear()
@@ -125,7 +125,7 @@ async def test_a_secret_that_ended_is_told_apart_from_a_busy_service(
     monkeypatch.setenv("SSL_CERT_FILE", str(box.ca))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(box.ca))
     environ = box.environment | {"AZURE_CLIENT_SECRET": "an-old-one"}
-    made = doors(Settings.of(environ), environ, Secrets(environ), tmp_path)
+    made = doors(Settings.of(environ), environ, tmp_path)
     with pytest.raises(PermanentError, match=r"signing in to Azure.*AADSTS7000215") as caught:
         await made.mail.send(LETTER, "letter-6")
     assert "an-old-one" not in str(caught.value)
@@ -261,7 +261,7 @@ async def test_whoever_stops_does_not_wait_for_a_mail_server_that_says_nothing(b
 
 
 async def test_what_is_not_set_up_says_what_to_set(tmp_path: Path) -> None:
-    bare = doors(Settings(), {}, Secrets({}), tmp_path)
+    bare = doors(Settings(), {}, tmp_path)
     with pytest.raises(PermanentError, match="ACS_ENDPOINT and ACS_EMAIL_SENDER, or SMTP_URL"):
         await bare.mail.send(LETTER, "k")
     with pytest.raises(PermanentError, match="ACS_ENDPOINT and ACS_SMS_FROM"):
@@ -279,8 +279,8 @@ async def test_what_is_not_set_up_says_what_to_set(tmp_path: Path) -> None:
         ({"acs_sender": "a@b.c"}, "_NoMail"),
     ],
 )
-async def test_the_settings_choose_the_transport(more: dict[str, str], kind: str, tmp_path: Path) -> None:
-    made = doors(Settings(**more), {}, Secrets({}), tmp_path)
+async def test_the_settings_choose_the_transport(more: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    made = doors(Settings(**more), {}, tmp_path)
     assert type(made.mail).__name__ == kind
     await made.close()
 
@@ -289,9 +289,10 @@ def test_building_the_doors_loads_no_sdk() -> None:
     code = """
 import sys
 from pathlib import Path
+from typing import Any
 from shared.cloud import doors
 from shared.settings import Settings
-doors(Settings(acs_endpoint="https://a", acs_sender="a@b.c", sms_from="+1"), {}, str, Path())
+doors(Settings(acs_endpoint="https://a", acs_sender="a@b.c", sms_from="+1"), {}, Path())
 heavy = ("azure", "msal", "jwt", "aiosmtplib", "requests", "jinja2")
 print([name for name in sys.modules if name.partition(".")[0] in heavy])
 """

@@ -18,7 +18,7 @@ from shared.errors import PermanentError, TemporaryError
 from shared.record import WorkspaceRef
 from shared.rollout.policy import BinaryGate, CeilingGate, Gate, MeanGate
 from shared.rollout.record import Minute, Pair
-from shared.settings import Secrets, Settings
+from shared.settings import Settings
 from shared.world import EndpointRef
 from simulator.app import Box
 from simulator.online import Endpoint
@@ -69,7 +69,7 @@ def box() -> Iterator[Box]:
 async def outside(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Doors]:
     monkeypatch.setenv("SSL_CERT_FILE", str(box.ca))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(box.ca))
-    made = doors(Settings.of(box.environment), box.environment, Secrets(box.environment), tmp_path)
+    made = doors(Settings.of(box.environment), box.environment, tmp_path)
     yield made
     await made.close()
     box.sim.faults.clear()
@@ -223,7 +223,7 @@ async def monitor(box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 async def counts(box: Box, monitor: Monitor, tmp_path: Path) -> AsyncIterator[MonitorCounts]:
     settings = {**box.environment, "AZURE_LOGS_URL": f"{monitor.url}/v1", "AZURE_RESOURCE_MANAGER_URL": monitor.url}
-    made = doors(Settings.of(settings), settings, Secrets(settings), tmp_path)
+    made = doors(Settings.of(settings), settings, tmp_path)
     yield made.counts
     await made.close()
 

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from shared.cloud.github import GitHubTokens
 from shared.cloud.http import AioHttp
+from shared.cloud.reach import of
 from shared.errors import PermanentError, TemporaryError
-from shared.settings import Secrets
+from shared.settings import Secrets, Settings
 from simulator.app import Box
 from simulator.state import Fault
 
@@ -21,6 +22,7 @@ KEY = (
     .private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     .decode()
 )
+HERE = of(Settings(private_hosts=("localhost",)), rules=True)
 APP = {"GITHUB_APP_ID": "12345", "GITHUB_APP_KEY": KEY}
 
 
@@ -33,7 +35,7 @@ def box() -> Iterator[Box]:
 @pytest.fixture
 async def http(box: Box, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AioHttp]:
     monkeypatch.setenv("SSL_CERT_FILE", str(box.ca))
-    door = AioHttp()
+    door = AioHttp(HERE)
     yield door
     await door.close()
     box.sim.faults.clear()
@@ -48,7 +50,7 @@ class Watch:
 
 
 def tokens(box: Box, http: AioHttp, secrets: dict[str, str], watch: Watch) -> GitHubTokens:
-    return GitHubTokens(http, Secrets(secrets), box.environment["GITHUB_API_URL"], watch)
+    return GitHubTokens(http, Secrets(secrets).own, box.environment["GITHUB_API_URL"], watch)
 
 
 @pytest.mark.parametrize("key", [KEY, KEY.replace("\n", "\\n")])

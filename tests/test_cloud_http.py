@@ -10,12 +10,16 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from shared.cloud.http import LIMIT, AioHttp
+from shared.cloud.reach import of
 from shared.errors import PermanentError, TemporaryError
+from shared.settings import Settings
+
+HERE = of(Settings(private_hosts=("127.0.0.1", "localhost")), rules=True)
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[AioHttp]:
-    door = AioHttp()
+    door = AioHttp(HERE)
     yield door
     await door.close()
 
@@ -158,7 +162,7 @@ async def test_trust_is_that_of_ssl_cert_file(
     app.router.add_get("/", hello)
     server = TestServer(app, scheme="https", host="localhost")
     await server.start_server(ssl=context)
-    strict, trusting = AioHttp(), AioHttp()
+    strict, trusting = AioHttp(HERE), AioHttp(HERE)
     try:
         with pytest.raises(TemporaryError, match=r"no connection.*Certificate") as caught:
             await strict.send("GET", f"https://localhost:{server.port}/")

@@ -12,7 +12,7 @@ from shared.cloud import Doors, doors
 from shared.cloud.platform import AzureML
 from shared.errors import PermanentError, TemporaryError
 from shared.record import Job, WorkspaceRef
-from shared.settings import Secrets, Settings
+from shared.settings import Settings
 from shared.world import Http, PipelineJob, Reply
 from simulator.app import Box
 from simulator.state import Fault
@@ -61,7 +61,7 @@ async def outside(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(box.ca))
     (tmp_path / "pipelines").mkdir()
     (tmp_path / "pipelines" / "train.yml").write_text(PIPELINE)
-    made = doors(Settings.of(box.environment), box.environment, Secrets(box.environment), tmp_path)
+    made = doors(Settings.of(box.environment), box.environment, tmp_path)
     yield made
     await made.close()
     box.sim.faults.clear()

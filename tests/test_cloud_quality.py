@@ -16,7 +16,7 @@ from shared.errors import MissingError, PermanentError, TemporaryError
 from shared.quality.watch import Asset, Collector, Predictions, Truth
 from shared.quality.windows import window_of
 from shared.rules.load import load_texts
-from shared.settings import Secrets, Settings, read_folder
+from shared.settings import Settings, read_folder
 from shared.world import World
 from simulator.app import Box
 from simulator.azureml import Version
@@ -47,7 +47,7 @@ async def opened(box: Box) -> None:
 async def far(box: Box, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Doors]:
     monkeypatch.setenv("SSL_CERT_FILE", box.ca)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", box.ca)
-    made = doors(Settings.of(box.environment), box.environment, Secrets(box.environment), Path("config"))
+    made = doors(Settings.of(box.environment), box.environment, Path("config"))
     yield made
     await made.close()
 
@@ -126,7 +126,7 @@ async def test_what_is_not_there_and_who_is_busy(box: Box, far: Doors) -> None:
 
 
 def test_an_account_is_a_host_where_the_suffix_is_one() -> None:
-    here = doors(Settings(), {}, Secrets({}), Path("config")).blobs
+    here = doors(Settings(), {}, Path("config")).blobs
     assert here.container("frauddata", "labels") == "https://frauddata.blob.core.windows.net/labels"
 
 

@@ -21,7 +21,7 @@ from shared.errors import MissingError, PermanentError, QuotaError, TemporaryErr
 from shared.record import WorkspaceRef
 from shared.rollout.policy import Load, Recipe
 from shared.rollout.record import EndpointState
-from shared.settings import Secrets, Settings
+from shared.settings import Settings
 from shared.world import Data, EndpointRef, Http, Invocation, Reply
 from simulator.app import Box
 from simulator.online import Endpoint
@@ -44,7 +44,7 @@ def box() -> Iterator[Box]:
 async def outside(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Doors]:
     monkeypatch.setenv("SSL_CERT_FILE", str(box.ca))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(box.ca))
-    made = doors(Settings.of(box.environment), box.environment, Secrets(box.environment), tmp_path)
+    made = doors(Settings.of(box.environment), box.environment, tmp_path)
     yield made
     await made.close()
     box.sim.faults.clear()

@@ -7,7 +7,7 @@ import pytest
 
 from shared.cloud import Doors, doors
 from shared.errors import PermanentError, TemporaryError
-from shared.settings import Secrets, Settings
+from shared.settings import Settings
 from simulator.app import Box
 from simulator.state import Fault
 
@@ -36,7 +36,7 @@ def _trusted(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def outside(box: Box, tmp_path: Path) -> AsyncIterator[Doors]:
-    made = doors(Settings.of(box.environment), box.environment, Secrets(box.environment), tmp_path)
+    made = doors(Settings.of(box.environment), box.environment, tmp_path)
     yield made
     await made.close()
     box.sim.faults.clear()
@@ -53,7 +53,7 @@ async def test_an_event_arrives_at_the_topic_as_it_was_raised(box: Box, outside:
 
 async def test_without_a_key_it_is_the_identity_of_the_app_that_publishes(box: Box, tmp_path: Path) -> None:
     environ = {name: value for name, value in box.environment.items() if name != "SWITCHYARD_TOPIC_KEY"}
-    outside = doors(Settings.of(environ), environ, Secrets(environ), tmp_path)
+    outside = doors(Settings.of(environ), environ, tmp_path)
     before = len(box.sim.inbox.all("topic"))
     await outside.topic.publish(EVENT)
     await outside.close()
@@ -62,7 +62,7 @@ async def test_without_a_key_it_is_the_identity_of_the_app_that_publishes(box: B
 
 async def test_where_no_topic_is_set_nothing_is_sent(box: Box, tmp_path: Path) -> None:
     environ = {name: value for name, value in box.environment.items() if name != "SWITCHYARD_TOPIC_ENDPOINT"}
-    outside = doors(Settings.of(environ), environ, Secrets(environ), tmp_path)
+    outside = doors(Settings.of(environ), environ, tmp_path)
     before = len(box.sim.inbox.all("topic"))
     await outside.topic.publish(EVENT)
     await outside.close()

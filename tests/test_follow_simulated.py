@@ -11,7 +11,7 @@ import pytest
 from shared import follow
 from shared.cloud import Doors, doors
 from shared.record import Followed
-from shared.settings import Secrets, Settings
+from shared.settings import Settings
 from simulator.app import Box
 from simulator.state import Fault
 from tests.station import WORKSPACE, Station, opened
@@ -81,7 +81,7 @@ def box() -> Iterator[Box]:
 async def far(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Doors]:
     monkeypatch.setenv("SSL_CERT_FILE", str(box.ca))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(box.ca))
-    made = doors(Settings.of(box.environment), box.environment, Secrets(box.environment), tmp_path)
+    made = doors(Settings.of(box.environment), box.environment, tmp_path)
     yield made
     await made.close()
     box.sim.faults.clear()

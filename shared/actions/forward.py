@@ -28,15 +28,23 @@ _TIMES: Final = 3
 _SCOPE: Final = "https://eventhubs.azure.net/.default"
 _API: Final = "2014-01"
 _PARTITION_KEY: Final = 128
-_NAMESPACE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9](\.[a-z0-9.-]+)?")
+_NAMESPACE: Final = re.compile(
+    r"[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9](\.servicebus\.(windows\.net|usgovcloudapi\.net|chinacloudapi\.cn))?"
+)
+"""With its cloud or without: no other host may see a token of ours."""
+
 _HUB: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 
 
 def _hub(text: str) -> str:
-    namespace, _, hub = text.partition("/")
-    if "{{" not in text and not (_NAMESPACE.fullmatch(namespace) and _HUB.fullmatch(hub)):
+    if "{{" not in text and not _is_hub(text):
         raise ValueError(f"{text!r} names no event hub: expected NAMESPACE/HUB")
     return text
+
+
+def _is_hub(text: str) -> bool:
+    namespace, _, hub = text.partition("/")
+    return bool(_NAMESPACE.fullmatch(namespace) and _HUB.fullmatch(hub))
 
 
 class Forward(Params):
@@ -121,6 +129,8 @@ def _told(params: Forward, context: Context) -> dict[str, Any]:
 
 async def _to_hub(params: Forward, told: Mapping[str, object], context: Context) -> None:
     world = context.world
+    if not _is_hub(str(params.event_hub)):  # a value of the event may hold {{ itself
+        raise PermanentError(f"{params.event_hub!r} names no event hub: expected NAMESPACE/HUB")
     namespace, _, hub = str(params.event_hub).partition("/")
     what = f"the event hub {params.event_hub}"
     headers = {

@@ -1,5 +1,6 @@
 """Run a pipeline of Synapse. A run has no key of ours, so that none is started blindly a second time."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -9,9 +10,11 @@ from pydantic import Field
 
 from shared.actions import Action, Context
 from shared.actions import _pipelines as pipelines
+from shared.errors import PermanentError
 from shared.record import Progress, Result
 from shared.world import World
 
+_NAME: Final = re.compile(r"[a-z0-9-]{1,50}")
 _VERSION: Final = "2020-12-01"
 _PUBLIC: Final = "https://dev.azuresynapse.net"
 _STUDIO: Final = "https://web.azuresynapse.net"
@@ -41,6 +44,8 @@ async def look(handle: Mapping[str, object], started: datetime, world: World) ->
 
 def _door(handle: Mapping[str, object], world: World) -> pipelines.Door:
     name = str(handle["synapse"])
+    if not _NAME.fullmatch(name):  # a value of the event may hold {{ itself
+        raise PermanentError(f"{name!r} is no name of a Synapse workspace: expected small letters, digits and -")
     base = world.azure.synapse(name)
     host = urlsplit(base).hostname or ""
     return pipelines.Door(

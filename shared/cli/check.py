@@ -1,8 +1,9 @@
 """`switchyard check`: every problem of a configuration folder as `file:line:column: message`, then what is no mistake and hardly
 meant, as `file:line:column: warning: message`, then one line that sums up; without problems, what to expect of each rollout
-policy and watched model.
+policy and watched model. Where SWITCHYARD_ALLOWED_HOSTS and SWITCHYARD_GITHUB_REPOS are set, rules are held against them too.
 """
 
+import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,11 +26,12 @@ def run(arguments: Namespace) -> int:
     if not arguments.config.is_dir():
         raise FailedError(f"there is no configuration folder {arguments.config}: name the folder to check")
     from shared.rules.audit import audit
+    from shared.rules.called import uncalled
     from shared.rules.load import load_texts
-    from shared.settings import read_folder
+    from shared.settings import Settings, read_folder
 
-    loaded = load_texts(read_folder(arguments.config))
-    findings = audit(loaded)
+    loaded, settings = load_texts(read_folder(arguments.config)), Settings.of(os.environ)
+    findings = sorted([*audit(loaded), *uncalled(loaded, settings.allowed_hosts, settings.github_repos)])
     warnings = [one for one in findings if not one.note]
     if arguments.json:
         print(_json(arguments.config, loaded, findings))

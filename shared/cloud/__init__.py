@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
+from shared.cloud import reach
 from shared.cloud.azure import AzureRest
 from shared.cloud.azureml import Workspaces
 from shared.cloud.blobs import StoredBlobs
@@ -22,13 +23,16 @@ from shared.cloud.serving import Endpoints
 from shared.cloud.smtp import SmtpMail
 from shared.cloud.topic import KEY, EventGridTopic
 from shared.errors import PermanentError
-from shared.settings import Settings
-from shared.world import Letter, Mail, Secret, Sms, Texted
+from shared.settings import Secrets, Settings
+from shared.world import Letter, Mail, Sms, Texted
 
 
 @dataclass(frozen=True)
 class Doors:
+    """`http`: to whom rules name; `inner`: to whom settings and Azure's own answers name."""
+
     http: AioHttp
+    inner: AioHttp
     platform: AzureML
     mail: Mail
     sms: Sms
@@ -46,30 +50,32 @@ class Doors:
         await self.documents.close()
         await self.workspaces.close()
         await self.http.close()
+        await self.inner.close()
 
 
-def doors(settings: Settings, environ: Mapping[str, str], secret: Secret, config_folder: Path) -> Doors:
+def doors(settings: Settings, environ: Mapping[str, str], config_folder: Path) -> Doors:
     """What is not set up is there too, and says at its first use what to set."""
-    http = AioHttp()
+    http, inner = AioHttp(reach.of(settings, rules=True)), AioHttp(reach.of(settings, rules=False))
     tokens = Tokens(lambda: credential(settings, environ))
-    workspaces = Workspaces(settings, tokens, http)
+    workspaces = Workspaces(settings, tokens, inner)
     documents = (
         Container(settings.config, settings.storage, tokens, _now) if settings.container else Folder(config_folder)
     )
     return Doors(
         http=http,
+        inner=inner,
         platform=AzureML(workspaces, documents.copy if isinstance(documents, Container) else config_folder),
-        mail=_mail(settings, tokens, http),
-        sms=_sms(settings, tokens, http),
-        github=GitHubTokens(http, secret, settings.github_api, _now),
-        serving=Endpoints(workspaces, http),
-        counts=MonitorCounts(workspaces, settings.logs, tokens, http),
+        mail=_mail(settings, tokens, inner),
+        sms=_sms(settings, tokens, inner),
+        github=GitHubTokens(http, Secrets(environ).own, settings.github_api, _now, settings.github_repos),
+        serving=Endpoints(workspaces, inner),
+        counts=MonitorCounts(workspaces, settings.logs, tokens, inner),
         topic=EventGridTopic(settings.topic, environ.get(KEY), tokens, http),
         documents=documents,
         azure=AzureRest(settings, tokens),
         workspaces=workspaces,
-        logs=LogAnalytics(settings.logs, tokens, http),
-        blobs=StoredBlobs(workspaces, settings.blob_suffix, tokens, http),
+        logs=LogAnalytics(settings.logs, tokens, inner),
+        blobs=StoredBlobs(workspaces, settings.blob_suffix, tokens, inner),
     )
 
 

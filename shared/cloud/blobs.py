@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from shared.cloud.azureml import ROLE, Workspaces, part, table, text
 from shared.cloud.credentials import Tokens
@@ -71,6 +72,10 @@ class StoredBlobs:
 
     def _client(self, container: str) -> "ContainerClient":
         if container not in self._made:
+            host = urlsplit(container).hostname or ""
+            if not self._http.reach.trusted(host):
+                # Whoever registers a Data asset says where it lies: a token of our identity is not for everybody's host.
+                raise PermanentError(f"{host} is no storage account: expected a host below {self._suffix}")
             with LOADING:
                 from azure.storage.blob.aio import ContainerClient
 

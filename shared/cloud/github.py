@@ -1,13 +1,14 @@
 """Tokens for GitHub: of an App, one repository each, or the one that is configured."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from shared import post
 from shared.errors import PermanentError
+from shared.settings import GITHUB_REPOS, in_list
 from shared.world import Clock, Http
 
 _EARLY: Final = timedelta(minutes=5)
@@ -27,14 +28,20 @@ class _Token:
 class GitHubTokens:
     """The App's id and key are the secrets GITHUB_APP_ID and GITHUB_APP_KEY; without them GITHUB_TOKEN is the token."""
 
-    def __init__(self, http: Http, secret: Callable[[str], str], api: str, clock: Clock) -> None:
+    def __init__(
+        self, http: Http, secret: Callable[[str], str], api: str, clock: Clock, repositories: Sequence[str] = ()
+    ) -> None:
+        """`repositories`: owner/name or owner/*, for which alone there are tokens; empty for all."""
         self.api = api
+        self._repositories = repositories
         self._http = http
         self._secret = secret
         self._clock = clock
         self._kept: dict[str, _Token] = {}
 
     async def token(self, repository: str) -> str:
+        if self._repositories and not in_list(repository, self._repositories):
+            raise PermanentError(f"{repository} is not on the list of {GITHUB_REPOS}: nothing is started there")
         app = self._optional("GITHUB_APP_ID")
         if app is None:
             token = self._optional("GITHUB_TOKEN")

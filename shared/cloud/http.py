@@ -1,14 +1,19 @@
-"""HTTP over one session of kept-alive connections."""
+"""HTTP over one session of kept-alive connections, to whom the service may call."""
 
+import re
+import socket
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from shared.cloud.failures import LOADING
+from shared.cloud.reach import Reach, address_of
 from shared.errors import PermanentError, TemporaryError
 from shared.world import Reply
 
@@ -33,27 +38,63 @@ def _address(url: str) -> URL:
     return address
 
 
+_STEPS: Final = frozenset({".", ".."})
+_NUMBER: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?", re.IGNORECASE)
+
+
+class _Resolver(AbstractResolver):
+    """Gives on what may be called of what a name resolves to. The connection is made to what was judged, and to nothing else."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._inner = aiohttp.resolver.DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found, refused = [], None
+        for one in await self._inner.resolve(host, port, family):
+            ip = address_of(one["host"])
+            assert ip is not None, "a resolver answers with addresses"
+            try:
+                self._reach.check_address(host, ip)
+            except PermanentError as error:
+                refused = error
+            else:
+                found.append(one)
+        if refused and not found:
+            raise refused
+        return found
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
 class AioHttp:
     """Implements `world.Http`. The session begins with the first request, in the loop that runs then.
 
     The certificates are those of the machine, or of SSL_CERT_FILE where it is set. Errors never show the URL: it may
-    be a secret.
+    be a secret. What `reach` forbids raises PermanentError, for the clients that share the session too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach) -> None:
+        self.reach = reach
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def session(self) -> aiohttp.ClientSession:
         """For clients that bring their own protocol and share our connections."""
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=ssl.create_default_context())
+            connector = aiohttp.TCPConnector(
+                limit=0, ttl_dns_cache=60, ssl=ssl.create_default_context(), resolver=_Resolver(self.reach)
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=_TIMEOUT,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_NOT_OURS,
                 auto_decompress=False,
+                middlewares=(self._judged,),
             )
         return self._session
 
@@ -64,6 +105,17 @@ class AioHttp:
 
         return AioHttpTransport(session=self.session, session_owner=False)
 
+    async def _judged(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Before a connection is looked for: an address that is written as one never comes to the resolver."""
+        host = request.url.raw_host or ""
+        if _NUMBER.fullmatch(host.rpartition(".")[2]) and address_of(host) is None:
+            # 127.1, 0x7f000001, 2130706433: some read an address in it, and nobody writes a name like that.
+            raise PermanentError(f"the host {host} is a number and no address: write it as four numbers with dots")
+        self.reach.check(host)
+        return await handler(request)
+
     async def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Reply:
@@ -71,6 +123,8 @@ class AioHttp:
             address = _address(url)
         except ValueError:
             raise PermanentError("not an absolute http or https URL") from None
+        if any(unquote(step) in _STEPS for step in address.raw_path.split("/")):
+            raise PermanentError("a path with . or .. in it leads elsewhere than it says: nothing was sent")
         try:
             async with self.session.request(
                 method, address, headers=headers, data=body, allow_redirects=False

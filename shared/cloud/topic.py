@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from shared.cloud.credentials import Tokens
 from shared.cloud.failures import LOADING, Doing, translating
 from shared.cloud.http import AioHttp
-from shared.errors import TemporaryError
+from shared.errors import PermanentError, TemporaryError
 
 if TYPE_CHECKING:
     from azure.eventgrid.aio import EventGridPublisherClient
@@ -51,6 +52,12 @@ class EventGridTopic:
             await self._send(self._endpoint, self._key, event, _DOING)
 
     async def send(self, endpoint: str, key: str | None, event: Mapping[str, object]) -> None:
+        host = urlsplit(endpoint).hostname or ""
+        if not key and not self._http.reach.trusted(host):
+            # A token of our identity opens every topic that the identity may write to, and whoever gets it may keep it.
+            raise PermanentError(
+                f"the topic {host} is none of Azure's, and would get a token of this app's identity: give it a `key`"
+            )
         by = "the key, or the role 'EventGrid Data Sender' on the topic" if key else _DOING.role
         await self._send(endpoint, key, event, Doing(_DOING.what, by))
 

@@ -48,13 +48,12 @@ def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
         return datetime.now(UTC)  # noqa: TID251 (the clock of the real World is the wall's)
 
     tokens = Tokens(lambda: credential(settings, environ))
-    secret = Secrets(environ)
-    out = doors(settings, environ, secret, Path(settings.config))
+    out = doors(settings, environ, Path(settings.config))
     queue = AzureQueue(settings.storage, WORK_QUEUE, tokens)
     return AzureWorld(
         clock=now,
         http=out.http,
-        secret=secret,
+        secret=Secrets(environ),
         platform=out.platform,
         mail=out.mail,
         sms=out.sms,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import Problem
 from shared.rules.tree import Node, Place, kind_of, nearest
+from shared.settings import NOT_FOR_RULES, ours
 
 _CLEAR: Final = re.compile(
     r"[?&](sig|code|token|key)=|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bBearer\s+[\w.~+/-]{16,}|AccountKey=|accesskey=|"
@@ -16,6 +17,8 @@ _CLEAR: Final = re.compile(
     re.IGNORECASE,
 )
 """What only a secret looks like: signed URLs, tokens of GitHub, bearer tokens, account keys, JWTs, private keys."""
+
+_NAMED: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 
 _EXPECTED: Final = {
     "string_type": "text",
@@ -84,9 +87,12 @@ class Report:
         return default
 
     def secrets(self, node: Node) -> None:
-        """Refuses what can only be a secret, wherever it stands. Never says it."""
+        """Refuses what can only be a secret, wherever it stands, and the service's own by their names. Never says one."""
         if isinstance(node.value, str) and _CLEAR.search(node.value):
             self.say(node.at, "a secret in clear: put it into the environment (Key Vault) and write ${NAME} here")
+        for name in _NAMED.findall(node.value) if isinstance(node.value, str) else ():
+            if ours(name):
+                self.say(node.at, f"{name} {NOT_FOR_RULES}")
         for inner in [*node.items.values(), *node.list]:
             self.secrets(inner)
 
