@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
-from shared.settings import SOURCES, listed
+from shared.settings import SOURCES, SignIn, listed
+from shared.settings import sign_in as _sign_in
 
 if TYPE_CHECKING:
     from shared.service import Service
@@ -33,6 +34,11 @@ def sources() -> tuple[str, ...]:
 @cache
 def _sources() -> tuple[str, ...]:
     return listed(os.environ.get(SOURCES, ""))  # noqa: TID251 (as below)
+
+
+def sign_in() -> SignIn:
+    """How people sign in, as the app is indexed: that comes before any service."""
+    return _sign_in(os.environ)  # noqa: TID251 (as below)
 
 
 def service() -> "Service":

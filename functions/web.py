@@ -1,6 +1,7 @@
 """The ASGI app of shared.web, mounted. The embedded host serves the same app without this adapter."""
 
 from functools import cache
+from typing import Final
 
 import azure.functions as func
 
@@ -27,7 +28,7 @@ async def answer(req: func.HttpRequest, context: func.Context) -> func.HttpRespo
 @bp.function_name("approve")
 @bp.route(route="approve/{*rest}", methods=["GET", "HEAD", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
 async def approve(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-    """The signed link is the key: whoever is asked reads it on a phone and has no other."""
+    """The signed link is the key: whoever is asked reads it on a phone and has no other. (Where people sign in, they do here too.)"""
     return await answer(req, context)
 
 
@@ -45,7 +46,11 @@ async def static(req: func.HttpRequest, context: func.Context) -> func.HttpRespo
     return await answer(req, context)
 
 
+_LEVEL: Final = func.AuthLevel.FUNCTION if host.sign_in() == "key" else func.AuthLevel.ANONYMOUS
+"""Where people sign in, App Service authentication is in front, and the app itself lets nobody in who has not."""
+
+
 @bp.function_name("web")
-@bp.route(route="{*route}", methods=["GET", "HEAD", "POST", "DELETE"])
+@bp.route(route="{*route}", methods=["GET", "HEAD", "POST", "DELETE"], auth_level=_LEVEL)
 async def web_app(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     return await answer(req, context)

@@ -106,6 +106,8 @@ class Settings:
     github_repos: tuple[str, ...] = ()
     """owner/name or owner/*, in which workflows may be started; empty: any."""
     sign_in: SignIn = "key"
+    authenticated: bool = False
+    """Whether App Service authentication stands in front: the platform says so, and nobody else can."""
 
     @property
     def container(self) -> bool:
@@ -146,6 +148,7 @@ class Settings:
         }
         found |= {setting: listed(environ.get(name, "")) for setting, name in lists.items()}
         found["sign_in"] = sign_in(environ)
+        found["authenticated"] = environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true"
         if "storage" not in found and environ.get("AzureWebJobsStorage__accountName"):
             found["storage"] = environ["AzureWebJobsStorage__accountName"]
         urls = (

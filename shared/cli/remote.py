@@ -1,14 +1,18 @@
 """A running service, asked by HTTP, and how its answers are printed."""
 
 import json
+import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
 from shared.cli.given import FailedError, printable
+
+SCOPE: Final = "SWITCHYARD_SCOPE"
+"""The setting with the scope of the app that signs people in; without it no token is sent."""
 
 
 def ask(
@@ -53,15 +57,30 @@ def _answer(
     patience: float = 30,
 ) -> requests.Response:
     url, headers = _keyed(url)
+    headers |= _signed(url)
     try:
-        asked: dict[str, Any] = {"params": query, "json": said, "headers": headers, "stream": stream}
+        # A redirect is an answer: to a page for signing in, for example, and no token goes along with it.
+        asked: dict[str, Any] = {
+            "params": query,
+            "json": said,
+            "headers": headers,
+            "stream": stream,
+            "allow_redirects": False,
+        }
         answer = requests.request(method, f"{url}{path}", timeout=patience, **asked)
     except requests.ConnectionError as error:
         raise FailedError(f"no service answers at {url}: start one with `switchyard serve`") from error
     except requests.RequestException as error:
         raise FailedError(f"{url} could not be asked: {error}") from error
-    if answer.status_code in {401, 403} and "x-functions-key" not in headers:
-        raise FailedError(f"HTTP {answer.status_code}: {url} asks for a key: add ?code=KEY to the address")
+    if (answer.is_redirect or answer.status_code in {401, 403}) and not headers:
+        raise FailedError(
+            f"HTTP {answer.status_code}: {url} asks for a key: add ?code=KEY to the address. Where people sign in by Entra ID, "
+            f"sign in (`az login`) and set {SCOPE} to the app's scope, api://CLIENT_ID/.default"
+        )
+    if answer.is_redirect:
+        raise FailedError(
+            f"HTTP {answer.status_code}: {url} sends elsewhere: is it the service's own address, with https?"
+        )
     if answer.ok:
         return answer
     try:
@@ -77,6 +96,27 @@ def _keyed(url: str) -> tuple[str, dict[str, str]]:
     parts = urlsplit(url)
     key = dict(parse_qsl(parts.query)).get("code")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", {"x-functions-key": key} if key else {}
+
+
+def _signed(url: str) -> dict[str, str]:
+    """A token of whoever is signed in on this machine, for an app that Entra ID stands in front of: where its scope is set."""
+    scope = os.environ.get(SCOPE)
+    if not scope:
+        return {}
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1"}:
+        raise FailedError(f"{url} is not https: anybody on the way could take the token of {SCOPE}")
+    from azure.core.exceptions import ClientAuthenticationError
+
+    from shared.cloud.credentials import credential
+    from shared.settings import Settings
+
+    try:
+        token = credential(Settings.of(os.environ), os.environ).get_token(scope).token
+    except ClientAuthenticationError as error:
+        said = printable(" ".join(str(error).split()))[:300]
+        raise FailedError(f"there is no token for {scope}: sign in with `az login`. {said}") from error
+    return {"Authorization": f"Bearer {token}"}
 
 
 def second(moment: str) -> str:

@@ -1,5 +1,6 @@
 """The console and the JSON API: one Starlette app, the same on both hosts. Nothing here needs JavaScript."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,9 +21,12 @@ from shared.record import EventRecord
 from shared.web import api, asked, chains, console, kept, quality, rollouts, silences
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
+from shared.web.signed import SignedIn, who
 from shared.web.silences import asked_for
 
 __all__ = ["Desk", "app"]
+
+log: Final = logging.getLogger("switchyard")
 
 _STATIC: Final = Path(__file__).parent / "static"
 _HEADERS: Final = {
@@ -66,7 +70,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
                 403, "another site's page asked for this replay: ask from the console or the command line"
             )
         record = await asked_for(desk(), request)
-        await _replay(desk(), record)
+        await _replay(desk(), request, record)
         here = f"/api/events/{record.id}"
         return api.answer({"id": record.id, "status": "accepted", "event": here}, 202, {"Location": here})
 
@@ -80,7 +84,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         if asked.from_elsewhere(request.headers, silent=True):
             raise HTTPException(403, "A replay is asked for by the button on the event's own page.")
         record = await asked_for(desk(), request)
-        await _replay(desk(), record)
+        await _replay(desk(), request, record)
         return RedirectResponse(f"/events/{record.id}?replayed=1", 303)
 
     async def trouble(request: Request, error: Exception) -> Response:
@@ -103,7 +107,11 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
             *rollouts.routes(desk),
             Route("/static/{name}", _static),
         ],
-        middleware=[Middleware(_Guarded), *([Middleware(_Named, hosts)] if hosts else [])],
+        middleware=[
+            Middleware(_Guarded),
+            *([Middleware(_Named, hosts)] if hosts else []),
+            Middleware(SignedIn, desk, _trouble),
+        ],
         exception_handlers=dict.fromkeys((HTTPException, Unclear, TemporaryError, Exception), trouble),
     )
 
@@ -122,9 +130,11 @@ async def _static(request: Request) -> Response:
     return Response(found[0], headers={"Cache-Control": "max-age=86400"}, media_type=found[1])
 
 
-async def _replay(desk: Desk, record: EventRecord) -> None:
+async def _replay(desk: Desk, request: Request, record: EventRecord) -> None:
+    me = who(request)
     try:
         await desk.replay(record.id)
+        log.info("replayed", extra={"record": record.id, "by": me.name if me else ""})
     except PermanentError as error:
         raise HTTPException(409, str(error)) from error
 

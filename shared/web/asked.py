@@ -18,6 +18,7 @@ from shared.book import silence_id
 from shared.record import Ack, Comment, EventStatus, Silence
 from shared.rollout.hours import seconds
 from shared.rollout.record import Freeze
+from shared.web.signed import told
 from shared.world import Search
 
 STATUSES: Final[tuple[str, ...]] = get_args(EventStatus.__value__)
@@ -104,18 +105,23 @@ def _limit(asked: Mapping[str, str], wrong: list[Wrong]) -> int:
 
 
 async def said(request: Request) -> Mapping[str, object]:
-    """What the body says: a JSON object, or the fields of a form."""
+    """What the body says: a JSON object, or the fields of a form. Who says it is whoever is signed in, where people sign in."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LARGEST:
             raise HTTPException(413, f"this says more than {_LARGEST:,} bytes")
     if request.headers.get("content-type", "").partition(";")[0].strip() == "application/x-www-form-urlencoded":
-        return dict(parse_qsl(body.decode(errors="replace")))
+        return told(request, dict(parse_qsl(body.decode(errors="replace"))))
     try:
-        return msgspec.json.decode(body, type=dict[str, object])
+        return told(request, msgspec.json.decode(body, type=dict[str, object]))
     except msgspec.MsgspecError as error:
         raise Unclear([Wrong("body", f"the body is not a JSON object: {error}")]) from error
+
+
+def by(request: Request) -> str:
+    """Who asks, where there is no body to say it."""
+    return str(told(request, {"by": request.query_params.get("by", "")})["by"])
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from shared.rollout.record import Head, Status
 from shared.web import api, asked, chains, plot
 from shared.web.about import about
 from shared.web.desk import Desk
+from shared.web.signed import SIGN_OUT, who
 from shared.web.story import Story, deed, others, outcome
 from shared.web.words import LANGUAGES, WORDS, Words, chosen
 from shared.world import Shelf
@@ -291,7 +292,7 @@ def _told_of(told: Story) -> dict[str, Any]:
 def refusal(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
     """A page that says no. It shows no state of the service: that may be what failed."""
     words = words_for(request)
-    key = f"problem.{status}" if status in {400, 403, 404, 405, 409, 413, 503} else "problem.500"
+    key = f"problem.{status}" if status in {400, 401, 403, 404, 405, 409, 413, 503} else "problem.500"
     return _page(None, request, "refusal.html", status, headers, heading=words(key), detail=detail, home=True)
 
 
@@ -458,7 +459,9 @@ def _page(
     headers: Mapping[str, str] | None = None,
     **values: Any,
 ) -> Response:
-    words = words_for(request)
+    from markupsafe import Markup
+
+    words, me = words_for(request), who(request)
     other = {**request.query_params, "lang": words("other.code")}
     html = (
         _templates()
@@ -470,6 +473,9 @@ def _page(
             health=api.health(desk.loaded)[0] if desk else None,
             elsewhere=f"?{urlencode(other)}",
             style=_style(),
+            me=me.name if me else "",
+            mine=Markup(' readonly value="{}"').format(me.name) if me else "",
+            sign_out=SIGN_OUT,
             **values,
         )
     )

@@ -15,6 +15,7 @@ from shared.rollout.record import Freeze, Verb
 from shared.web import api, asked, console, plot, story
 from shared.web.asked import Spoken, Unclear, Wrong
 from shared.web.desk import Desk
+from shared.web.signed import APPROVER, OPERATOR, allow
 from shared.web.silences import asked_for
 from shared.web.story import Story
 
@@ -43,7 +44,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def say(request: Request) -> Response:
         _own(request, silent=False)
-        verb = _verb(request.path_params["verb"])
+        verb = _verb(request, request.path_params["verb"])
         told = await _story(desk(), request)
         said = await asked.said(request)
         via = "command line" if said.get("via") == "command line" else "API"
@@ -66,7 +67,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def lift_freeze(request: Request) -> Response:
         _own(request, silent=False)
-        return api.answer(api.freeze(await _lift(desk(), request, request.query_params.get("by", ""))))
+        return api.answer(api.freeze(await _lift(desk(), request, asked.by(request))))
 
     return [
         Route("/api/rollouts", list_rollouts),
@@ -95,7 +96,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
         _own(request, silent=True)
         told = await _story(desk(), request)
         said = await asked.said(request)
-        await _say(desk(), told, _verb(said.get("verb")), asked.spoken(said), "console")
+        await _say(desk(), told, _verb(request, said.get("verb")), asked.spoken(said), "console")
         return RedirectResponse(f"/rollouts/{told.about.id}?said=1", 303)
 
     async def freezes_page(request: Request) -> Response:
@@ -138,6 +139,7 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
         found = await _linked(desk(), request)
         if found is None:
             return console.no_link(request, console.PRIVATE)
+        allow(request, APPROVER)
         link, told = found
         said = await asked.said(request)
         spoken = asked.spoken(said)
@@ -176,10 +178,12 @@ def _own(request: Request, *, silent: bool) -> None:
         raise HTTPException(403, "another site's page asked for this: ask from the console or the command line")
 
 
-def _verb(text: object) -> Verb:
+def _verb(request: Request, text: object) -> Verb:
+    """Deciding is for approvers; stopping is for whoever operates the service too."""
     verb = next((one for one in VERBS if one == text), None)
     if verb is None:
         raise HTTPException(404, f"{text!r} cannot be said to a rollout: {', '.join(VERBS)} can")
+    allow(request, *((OPERATOR, APPROVER) if verb == "abort" else (APPROVER,)))
     return verb
 
 

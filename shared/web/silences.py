@@ -61,7 +61,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def expire(request: Request) -> Response:
         _own(request, silent=False)
-        ended = await _expire(desk(), request, request.query_params.get("by", ""))
+        ended = await _expire(desk(), request, asked.by(request))
         return api.answer(await _told(desk().world, ended))
 
     async def comment(request: Request) -> Response:

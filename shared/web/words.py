@@ -15,6 +15,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "nav.quality": ("Quality", "品質"),
     "nav.freezes": ("Freezes", "凍結"),
     "nav.silences": ("Silences", "サイレンス"),
+    "signed.in": ("Signed in as {name}", "{name} としてサインイン中"),
+    "signed.out": ("Sign out", "サインアウト"),
     "nav.inbox": ("Inbox", "受信箱"),
     "other.language": ("日本語", "English"),
     "other.code": ("ja", "en"),
@@ -722,6 +724,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     # Pages that say no
     "problem.400": ("Something in this request is missing or wrong", "指定に不足または誤りがあります"),
+    "problem.401": ("Sign in first", "サインインしてください"),
     "problem.403": ("Not from here", "この操作は許可されていません"),
     "problem.404": ("Nothing is here", "ページが見つかりません"),
     "problem.405": ("Not in this way", "この操作方法は使えません"),
