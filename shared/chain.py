@@ -93,7 +93,11 @@ class Chain:
 
 
 async def read(world: World, record: EventRecord) -> Chain | None:
-    """The whole chain that a record is part of, from its first event on; None where it stands alone."""
+    """The whole chain that a record is part of, from its first event on; None where it stands alone, as what could not be read does:
+    the chain begins with the event that tells of it.
+    """
+    if record.event is None:
+        return None
     root = await _root(world, record)
     children, size, more = await _below(world, root)
     if size == 1:

@@ -9,6 +9,7 @@ from shared import chain
 from shared.events import AZURE_ML, parse
 from shared.record import Job
 from shared.web import app
+from shared.world import Search
 from tests.station import WORKSPACE, Station, opened, run_event
 from tests.test_web import ask
 from tests.world import START, DictShelf, Outside
@@ -186,3 +187,13 @@ async def test_the_links_of_old_events_are_forgotten():
     await chain.note(shelf, new)
     assert list(shelf.folders["chain"]) == [f"{'0' * 20}.{new.record}"]
     assert shelf.folders["chain-up"] == {}
+
+
+async def test_what_could_not_be_read_is_no_part_of_a_chain_and_its_page_is_shown(station, outside):
+    """Who is told of it is told by an event that names its record."""
+    await station.send({"id": "nonsense", "eventType": ""})
+    await station.work()
+    (refused,) = await station.service.world.store.events(Search(limit=9, status="refused"))
+    assert await chain.read(station.service.world, refused) is None
+    for page in (f"/events/{refused.id}", f"/api/events/{refused.id}/chain"):
+        assert (await ask(app(lambda: station.service), "GET", page, {})).status == 200

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +14,10 @@ from shared import wire
 from shared.service import Service
 from tests.durable.drivers import Resting, embedded
 from tests.histories import FOLDER
+from tests.histories.life import kept, live, plain
+from tests.histories.shapes import shapes
 from tests.histories.stories import DURABLE, STORIES
+from tests.station import opened
 from tests.test_rollout_driver import Extension
 
 
@@ -28,10 +32,6 @@ def lines(head: dict[str, object], rows: dict[str, list[object]]) -> str:
     for name, row in rows.items():
         parts.append(f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(one) for one in row) + "\n]")
     return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def plain(value: object) -> Any:
-    return json.loads(wire.dump(value))
 
 
 async def rollout(name: str) -> str:
@@ -76,6 +76,19 @@ async def durable(name: str) -> str:
     return head.replace("[\n\n]", "[\n" + ",\n".join(map(episode, extension.episodes)) + "\n]")
 
 
+async def state(folder: Path) -> None:
+    """The file of the embedded host as SQL, what is read from it, and one message of each kind that there was."""
+    with TemporaryDirectory() as temporary, opened(Path(temporary) / "state.db") as database:
+        station, heard = await live(database)
+        read = await kept(station)
+        (folder / "state.sql").write_text("\n".join(await database.read(lambda db: list(db.iterdump()))) + "\n")
+    at = read.pop("at")
+    (folder / "state.json").write_text(lines({"at": at}, read))
+    heard += [("switchyard-work", wire.dump(wire.Edited("one", "two")))]
+    kinds = {(queue, json.loads(body).get("type")): body for queue, body in reversed(heard)}
+    (folder / "messages.json").write_text(json.dumps([[queue, body] for (queue, _), body in kinds.items()], indent=1))
+
+
 async def record(folder: Path) -> None:
     kinds: list[tuple[str, Callable[[str], Coroutine[Any, Any, str]], Any]] = [
         ("rollouts", rollout, STORIES), ("durable", durable, DURABLE),
@@ -84,6 +97,8 @@ async def record(folder: Path) -> None:
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for name in names:
             (folder / kind / f"{name}.json").write_text(await make(name))
+    await state(folder)
+    (folder / "shapes.json").write_text(json.dumps(shapes(), indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
