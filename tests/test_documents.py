@@ -24,7 +24,7 @@ from shared.rules.load import load_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("infra/*.md"), *ROOT.glob("samples/**/*.md")]
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("infra/**/*.md"), *ROOT.glob("samples/**/*.md")]
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 EXAMPLE = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
