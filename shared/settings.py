@@ -92,7 +92,12 @@ class Settings:
     blob_suffix: str = "blob.core.windows.net"
     studio: str = "https://ml.azure.com"
     storage: str = field(default="", repr=False)
-    """Connection string or account name (AzureWebJobsStorage, or AzureWebJobsStorage__accountName)."""
+    """A connection string (AzureWebJobsStorage). Without one, the app's identity signs in at the three addresses that follow, which
+    AzureWebJobsStorage__accountName stands for in the cloud of AZURE_BLOB_SUFFIX.
+    """
+    storage_blobs: str = ""
+    storage_queues: str = ""
+    storage_tables: str = ""
     topic: str = ""
     """The endpoint of an Event Grid topic that hears of rollouts, where one is set."""
     client_id: str = ""
@@ -136,6 +141,9 @@ class Settings:
             "blob_suffix": "AZURE_BLOB_SUFFIX",
             "studio": "AZURE_ML_STUDIO_URL",
             "storage": "AzureWebJobsStorage",
+            "storage_blobs": "AzureWebJobsStorage__blobServiceUri",
+            "storage_queues": "AzureWebJobsStorage__queueServiceUri",
+            "storage_tables": "AzureWebJobsStorage__tableServiceUri",
             "topic": "SWITCHYARD_TOPIC_ENDPOINT",
             "client_id": "AZURE_CLIENT_ID",
         }
@@ -149,8 +157,13 @@ class Settings:
         found |= {setting: listed(environ.get(name, "")) for setting, name in lists.items()}
         found["sign_in"] = sign_in(environ)
         found["authenticated"] = environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true"
-        if "storage" not in found and environ.get("AzureWebJobsStorage__accountName"):
-            found["storage"] = environ["AzureWebJobsStorage__accountName"]
+        account = environ.get("AzureWebJobsStorage__accountName")
+        if account:
+            suffix = found.get("blob_suffix", cls.blob_suffix).removeprefix("blob.")
+            for kind in ("blob", "queue", "table"):
+                found.setdefault(f"storage_{kind}s", f"https://{account}.{kind}.{suffix}")
+        if "client_id" not in found and environ.get("AzureWebJobsStorage__clientId"):
+            found["client_id"] = environ["AzureWebJobsStorage__clientId"]  # as the Functions host is told of it
         urls = (
             "public_url",
             "resource_manager",
@@ -163,6 +176,9 @@ class Settings:
             "synapse_suffix",
             "event_hubs_suffix",
             "studio",
+            "storage_blobs",
+            "storage_queues",
+            "storage_tables",
         )
         for url in urls:
             if url in found:

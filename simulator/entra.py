@@ -45,7 +45,7 @@ def routes(sim: Simulated) -> list[BaseRoute]:
         now = int(time.time())
         claims = {
             "aud": audience,
-            "iss": f"{sim.base}/{tenant}/v2.0",
+            "iss": f"https://sts.windows.net/{tenant}/",  # as of a token for a service of Azure, whoever issued it
             "tid": tenant,
             "appid": asked["client_id"],
             "oid": asked["client_id"],

@@ -33,6 +33,11 @@ class Azurite:
         self._urls = urls
         self._numbers = count()
 
+    def addresses(self) -> dict[str, str]:
+        """Those of an account that nobody has used, by service: Blob, Queue, Table."""
+        name = f"account{next(self._numbers)}"
+        return {kind: f"{url}/{name}" for kind, url in self._urls.items()}
+
     def account(self) -> str:
         """The connection string of an account that nobody has used."""
         name = f"account{next(self._numbers)}"
@@ -65,11 +70,17 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, say: Callable[[str], object]) -> Iterator[Azurite]:
-    """Azurite on free ports of this machine; what it may write goes to `folder`."""
+def running(
+    folder: Path, say: Callable[[str], object], certificate: tuple[Path, Path] | None = None
+) -> Iterator[Azurite]:
+    """Azurite on free ports of this machine; what it may write goes to `folder`. With a certificate and its key it takes tokens, over
+    HTTPS.
+    """
     install(say)
     options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
     free = ["--blobPort", "0", "--queuePort", "0", "--tablePort", "0"]
+    if certificate:
+        options += ["--oauth", "basic", "--cert", str(certificate[0]), "--key", str(certificate[1])]
     accounts = ";".join(f"account{n}:{KEY}" for n in range(ACCOUNTS))
     env = os.environ | {"AZURITE_ACCOUNTS": accounts}  # noqa: TID251 (a program of its own gets ours and its settings)
     with Popen(command([*options, *free]), cwd=folder, env=env, stdout=PIPE, stderr=STDOUT, text=True) as process:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from shared import archive
+from shared.cloud.account import Account
 from shared.cloud.archive import BlobArchive
 from shared.cloud.queue import AzureQueue
 from shared.cloud.shelf import AzureShelf
@@ -16,14 +17,13 @@ from shared.record import Decision, Facts
 from shared.settings import WORK_QUEUE
 from tests.archive_contract import ArchiveContract
 from tests.store_contract import taken
-from tests.test_cloud_store import nobody
 from tests.world import START, Outside
 
 
 class TestBlobArchive(ArchiveContract):
     @pytest.fixture
     async def archive(self, account: str) -> AsyncIterator[BlobArchive]:
-        made = BlobArchive(account, nobody())
+        made = BlobArchive(Account(account))
         yield made
         await made.close()
 
@@ -32,9 +32,9 @@ async def test_events_are_copied_from_the_tables_slice_by_slice(account: str, mo
     monkeypatch.setattr(archive, "_PAGE", 3)
     outside = Outside()
     async with AsyncExitStack() as closing:
-        queue = AzureQueue(account, WORK_QUEUE, nobody())
-        store = AzureStore(account, nobody(), queue, outside.clock)
-        shelf, blobs = AzureShelf(account, nobody()), BlobArchive(account, nobody())
+        queue = AzureQueue(Account(account), WORK_QUEUE)
+        store = AzureStore(Account(account), queue, outside.clock)
+        shelf, blobs = AzureShelf(Account(account)), BlobArchive(Account(account))
         for one in (queue, store, shelf, blobs):
             closing.push_async_callback(one.close)
         outside.store, outside.shelf = store, shelf

@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
+from shared.cloud.account import Account
 from shared.cloud.folder import Container
 from shared.errors import MissingError, PermanentError
 from tests.documents_contract import DocumentsContract, DocumentsPlace
-from tests.test_cloud_store import nobody
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Blobs:
     made: list[Container] = field(default_factory=list)
 
     def container(self, *, url: str | None = None) -> Container:
-        self.made.append(Container(url or self.client.url, self.storage, nobody(), self.clock))
+        self.made.append(Container(url or self.client.url, Account(self.storage), self.clock))
         return self.made[-1]
 
     async def write(self, name: str, raw: bytes) -> None:

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from shared.cloud.account import Account
 from shared.cloud.shelf import AzureShelf
 from tests.shelf_contract import ShelfContract, ShelfPlace
-from tests.test_cloud_store import nobody
 
 
 class TestAzureShelf(ShelfContract):
@@ -17,7 +17,7 @@ class TestAzureShelf(ShelfContract):
         async with AsyncExitStack() as closing:
 
             async def started() -> AzureShelf:
-                made = AzureShelf(account, nobody())
+                made = AzureShelf(Account(account))
                 closing.push_async_callback(made.close)
                 return made
 

@@ -16,7 +16,7 @@ from azure.storage.queue.aio import QueueClient
 from msgspec.structs import replace
 
 from shared import wire
-from shared.cloud.credentials import Tokens
+from shared.cloud.account import Account
 from shared.cloud.queue import AzureQueue
 from shared.cloud.storage import Row, Table
 from shared.cloud.store import LEASE, AzureStore
@@ -32,13 +32,6 @@ from tests.world import START, VirtualClock
 ROOT = Path(__file__).parents[1]
 
 
-def nobody() -> Tokens:
-    def never() -> None:
-        raise AssertionError("a connection string needs no token")
-
-    return Tokens(never)  # type: ignore[arg-type]
-
-
 @pytest.fixture
 async def closing() -> AsyncIterator[AsyncExitStack]:
     async with AsyncExitStack() as stack:
@@ -52,7 +45,7 @@ async def client(account: str, closing: AsyncExitStack) -> QueueClient:
 
 @pytest.fixture
 async def queue(account: str, closing: AsyncExitStack) -> AzureQueue:
-    made = AzureQueue(account, WORK_QUEUE, nobody())
+    made = AzureQueue(Account(account), WORK_QUEUE)
     closing.push_async_callback(made.close)
     return made
 
@@ -68,7 +61,7 @@ type Open = Callable[[Queue], Awaitable[AzureStore]]
 @pytest.fixture
 def store_on(account: str, clock: VirtualClock, closing: AsyncExitStack) -> Open:
     async def store_on(queue: Queue) -> AzureStore:
-        made = AzureStore(account, nobody(), queue, clock)
+        made = AzureStore(Account(account), queue, clock)
         closing.push_async_callback(made.close)
         return made
 
@@ -258,8 +251,8 @@ NOWHERE = "AccountName=a;AccountKey=YWJj;QueueEndpoint=http://127.0.0.1:9/a;Tabl
 
 
 async def test_storage_that_is_out_of_reach_is_a_temporary_error(closing: AsyncExitStack, clock: VirtualClock) -> None:
-    queue = AzureQueue(NOWHERE, WORK_QUEUE, nobody())
-    store = AzureStore(NOWHERE, nobody(), queue, clock)
+    queue = AzureQueue(Account(NOWHERE), WORK_QUEUE)
+    store = AzureStore(Account(NOWHERE), queue, clock)
     closing.push_async_callback(queue.close)
     closing.push_async_callback(store.close)
     with pytest.raises(TemporaryError, match="storage queue: no answer"):
@@ -274,7 +267,8 @@ async def test_storage_that_is_out_of_reach_is_a_temporary_error(closing: AsyncE
 async def test_a_key_that_is_wrong_is_said_with_the_role_that_lacks(
     azurite: Azurite, closing: AsyncExitStack, clock: VirtualClock, queue: AzureQueue
 ) -> None:
-    store = AzureStore(azurite.account().replace("AccountKey=YSBr", "AccountKey=YWJj"), nobody(), queue, clock)
+    wrong = Account(azurite.account().replace("AccountKey=YSBr", "AccountKey=YWJj"))
+    store = AzureStore(wrong, queue, clock)
     closing.push_async_callback(store.close)
     with pytest.raises(PermanentError, match="Storage Table Data Contributor"):
         await store.event("x")

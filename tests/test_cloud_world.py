@@ -24,7 +24,7 @@ from shared.cloud.world import AzureWorld, world
 from shared.errors import PermanentError
 from shared.events import AZURE_ML
 from shared.service import Service
-from shared.settings import INTAKE_QUEUE, ROLLOUT_QUEUE, WORK_QUEUE, Settings
+from shared.settings import INTAKE_QUEUE, WORK_QUEUE, Settings
 from simulator.app import Box
 from tests.station import SWITCHYARD, run_event
 from tests.store_contract import noise
@@ -282,7 +282,8 @@ def test_without_storage_the_settings_that_lack_are_named(box: Box) -> None:
 
 async def test_the_emulators_short_connection_string_is_understood(environ: dict[str, str]) -> None:
     made = world(Settings.of(environ | {"AzureWebJobsStorage": "UseDevelopmentStorage=true"}), environ)
-    assert made.queue._client.url == f"http://127.0.0.1:10001/devstoreaccount1/{WORK_QUEUE}"
-    assert made.rollouts._client.url == f"http://127.0.0.1:10001/devstoreaccount1/{ROLLOUT_QUEUE}"
-    assert made.store._tables._service.url == "http://127.0.0.1:10002/devstoreaccount1"
+    account = made.doors.account
+    assert account.container("a").url == "http://127.0.0.1:10000/devstoreaccount1/a"
+    assert account.queue(WORK_QUEUE).url == f"http://127.0.0.1:10001/devstoreaccount1/{WORK_QUEUE}"
+    assert account.tables().url == "http://127.0.0.1:10002/devstoreaccount1"
     await made.close()

@@ -13,12 +13,12 @@ from azure.storage.blob.aio import ContainerClient
 
 from local.dead_letters import FolderDeadLetters
 from shared import book, dead_letters
+from shared.cloud.account import Account
 from shared.cloud.dead_letters import CONTAINER, BlobDeadLetters
 from shared.record import EventRecord
 from shared.web import app
 from shared.world import DeadLetters, Left, Search
 from tests.station import Station, opened, run_event
-from tests.test_cloud_store import nobody
 from tests.test_simulator_eventgrid import delivering, quiet
 from tests.test_web import ask
 from tests.world import MemoryDeadLetters, Outside
@@ -327,7 +327,7 @@ class Place:
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     if request.param == "azurite":
         account = request.getfixturevalue("account")
-        letters = BlobDeadLetters(account, nobody())
+        letters = BlobDeadLetters(Account(account))
         assert await letters.names(9) == []  # there is no container yet
         async with ContainerClient.from_connection_string(account, CONTAINER) as container:
             await container.create_container()

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import time
 
 from shared.cloud import reach
+from shared.cloud.account import Account
 from shared.cloud.azure import AzureRest
 from shared.cloud.azureml import Workspaces
 from shared.cloud.blobs import StoredBlobs
@@ -45,6 +46,7 @@ class Doors:
     workspaces: Workspaces
     logs: LogAnalytics
     blobs: StoredBlobs
+    account: Account
 
     async def close(self) -> None:
         await self.documents.close()
@@ -58,9 +60,8 @@ def doors(settings: Settings, environ: Mapping[str, str], config_folder: Path) -
     http, inner = AioHttp(reach.of(settings, rules=True)), AioHttp(reach.of(settings, rules=False))
     tokens = Tokens(lambda: credential(settings, environ))
     workspaces = Workspaces(settings, tokens, inner)
-    documents = (
-        Container(settings.config, settings.storage, tokens, _now) if settings.container else Folder(config_folder)
-    )
+    account = Account.of(settings, tokens, inner)
+    documents = Container(settings.config, account, _now) if settings.container else Folder(config_folder)
     return Doors(
         http=http,
         inner=inner,
@@ -76,6 +77,7 @@ def doors(settings: Settings, environ: Mapping[str, str], config_folder: Path) -
         workspaces=workspaces,
         logs=LogAnalytics(settings.logs, tokens, inner),
         blobs=StoredBlobs(workspaces, settings.blob_suffix, tokens, inner),
+        account=account,
     )
 
 

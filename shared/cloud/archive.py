@@ -6,8 +6,8 @@ from datetime import date
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
-from shared.cloud.credentials import Tokens
-from shared.cloud.failures import LOADING, Doing, translating
+from shared.cloud.account import Account
+from shared.cloud.failures import Doing, translating
 from shared.cloud.storage import code, once
 
 if TYPE_CHECKING:
@@ -22,30 +22,19 @@ _DOING: Final = Doing("using the archive of events", "Storage Blob Data Contribu
 
 
 class BlobArchive:
-    """`world.Archive`, made at its first use. `storage`: a connection string, or the name of an account that `tokens` may use."""
+    """`world.Archive`, made at its first use."""
 
-    def __init__(self, storage: str, tokens: Tokens) -> None:
-        self._storage = storage
-        self._tokens = tokens
+    def __init__(self, account: Account) -> None:
+        self._account = account
         self._lazy: ContainerClient | None = None
         self._there = False
 
     async def _client(self) -> "ContainerClient":
-        self._lazy = self._lazy or self._made()
+        self._lazy = self._lazy or self._account.container(_CONTAINER)
         if not self._there:
             await once(self._lazy.create_container)
             self._there = True
         return self._lazy
-
-    def _made(self) -> "ContainerClient":
-        with LOADING:
-            from azure.storage.blob.aio import ContainerClient
-
-        # The timer owns retries: the SDK makes none.
-        if "=" in self._storage:
-            return ContainerClient.from_connection_string(self._storage, _CONTAINER, retry_total=0)
-        url = f"https://{self._storage}.blob.core.windows.net/{_CONTAINER}"
-        return ContainerClient.from_container_url(url, credential=self._tokens, retry_total=0)
 
     async def close(self) -> None:
         if self._lazy is not None:

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from shared.cloud.credentials import Tokens
-from shared.cloud.failures import LOADING, Doing, translating
+from shared.cloud.account import Account
+from shared.cloud.failures import Doing, translating
 from shared.cloud.storage import code
 from shared.world import Left
 
@@ -25,26 +25,15 @@ _DOING: Final = Doing("reading what Event Grid could not deliver", "Storage Blob
 
 
 class BlobDeadLetters:
-    """`world.DeadLetters`. `storage`: a connection string, or the name of an account that `tokens` may use."""
+    """`world.DeadLetters`."""
 
-    def __init__(self, storage: str, tokens: Tokens) -> None:
-        self._storage = storage
-        self._tokens = tokens
+    def __init__(self, account: Account) -> None:
+        self._account = account
         self._lazy: ContainerClient | None = None
 
     def _client(self) -> "ContainerClient":
-        self._lazy = self._lazy or self._made()
+        self._lazy = self._lazy or self._account.container(CONTAINER)
         return self._lazy
-
-    def _made(self) -> "ContainerClient":
-        with LOADING:
-            from azure.storage.blob.aio import ContainerClient
-
-        # The timer owns retries: the SDK makes none.
-        if "=" in self._storage:
-            return ContainerClient.from_connection_string(self._storage, CONTAINER, retry_total=0)
-        url = f"https://{self._storage}.blob.core.windows.net/{CONTAINER}"
-        return ContainerClient.from_container_url(url, credential=self._tokens, retry_total=0)
 
     async def close(self) -> None:
         if self._lazy is not None:

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
-from shared.cloud.credentials import Tokens
-from shared.cloud.failures import LOADING, Doing, translating
+from shared.cloud.account import Account
+from shared.cloud.failures import Doing, translating
 from shared.cloud.storage import code
 from shared.errors import PermanentError, TemporaryError
 from shared.settings import as_text, is_configuration
@@ -31,14 +30,11 @@ _PIPELINES: Final = "pipelines/"
 
 
 class Container:
-    """Implements `world.Documents`. `storage`: that of the app; where it is a connection string of the same account, its key is
-    used, else `tokens`.
-    """
+    """Implements `world.Documents`. `account`: that of the app, which signs in to the container."""
 
-    def __init__(self, url: str, storage: str, tokens: Tokens, clock: Callable[[], datetime]) -> None:
+    def __init__(self, url: str, account: Account, clock: Callable[[], datetime]) -> None:
         self._url = url
-        self._storage = storage
-        self._tokens = tokens
+        self._account = account
         self._clock = clock
         self._lazy: ContainerClient | None = None
         self._taken: dict[str, str] | None = None
@@ -48,7 +44,7 @@ class Container:
 
     def _client(self) -> "ContainerClient":
         if self._lazy is None:
-            self._lazy = _container(self._url, self._storage, self._tokens)
+            self._lazy = self._account.container_at(self._url)
         return self._lazy
 
     async def close(self) -> None:
@@ -133,18 +129,3 @@ class Container:
 
 def _tags(listed: _Listed) -> dict[str, str]:
     return {name: tag for name, (tag, _) in listed.items()}
-
-
-def _container(url: str, storage: str, tokens: Tokens) -> "ContainerClient":
-    with LOADING:
-        from azure.storage.blob.aio import ContainerClient
-
-    if urlsplit(url).query:  # a signature is a secret: it is not said
-        raise PermanentError("SWITCHYARD_CONFIG: leave out what follows the '?': the app signs in by its identity")
-    url = url.rstrip("/")
-    # The queue owns retries: the SDK makes none.
-    if "=" in storage:
-        ours = ContainerClient.from_connection_string(storage, url.rpartition("/")[2], retry_total=0)
-        if ours.url == url:
-            return ours
-    return ContainerClient.from_container_url(url, credential=tokens, retry_total=0)

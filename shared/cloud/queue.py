@@ -4,11 +4,14 @@ import asyncio
 import math
 from collections.abc import Sequence
 from itertools import batched
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from shared.cloud.credentials import Tokens
+from shared.cloud.account import Account
 from shared.cloud.failures import Doing, translating
 from shared.cloud.storage import once
+
+if TYPE_CHECKING:
+    from azure.storage.queue.aio import QueueClient
 
 _DOING: Final = Doing("putting messages on the storage queue", "Storage Queue Data Contributor")
 _AT_ONCE: Final = 16
@@ -20,36 +23,28 @@ _FOREVER: Final = -1
 
 
 class AzureQueue:
-    """`world.Queue`, made at its first use. `storage`: a connection string, or an account that `tokens` may use."""
+    """`world.Queue`, made at its first use."""
 
-    def __init__(self, storage: str, name: str, tokens: Tokens) -> None:
-        from azure.storage.queue import TextBase64EncodePolicy
-        from azure.storage.queue.aio import QueueClient
-
-        encode = TextBase64EncodePolicy()
-        # The host owns retries: the SDK makes none.
-        self._client = (
-            QueueClient.from_connection_string(storage, name, message_encode_policy=encode, retry_total=0)
-            if "=" in storage
-            else QueueClient(
-                f"https://{storage}.queue.core.windows.net",
-                name,
-                credential=tokens,
-                message_encode_policy=encode,
-                retry_total=0,
-            )
-        )
+    def __init__(self, account: Account, name: str) -> None:
+        self._account = account
+        self._name = name
+        self._lazy: QueueClient | None = None
         self._there = False
+
+    async def _client(self) -> "QueueClient":
+        self._lazy = self._lazy or self._account.queue(self._name)
+        if not self._there:
+            await once(self._lazy.create_queue)
+            self._there = True
+        return self._lazy
 
     async def put(self, texts: Sequence[str], *, delay: float = 0) -> None:
         hidden = min(math.ceil(delay), _WEEK)
-        send = self._client.send_message
         with translating(_DOING):
-            if not self._there:
-                await once(self._client.create_queue)
-                self._there = True
+            send = (await self._client()).send_message
             for some in batched(texts, _AT_ONCE, strict=False):
                 await asyncio.gather(*(send(text, visibility_timeout=hidden, time_to_live=_FOREVER) for text in some))
 
     async def close(self) -> None:
-        await self._client.close()
+        if self._lazy is not None:
+            await self._lazy.close()

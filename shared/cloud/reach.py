@@ -118,6 +118,7 @@ def of(settings: Settings, *, rules: bool) -> Reach:
     addresses = (
         *(settings.resource_manager, settings.monitor, settings.logs, settings.authority, settings.acs_endpoint),
         *(settings.github_api, settings.devops, settings.topic, settings.config if settings.container else ""),
+        *(settings.storage_blobs, settings.storage_queues, settings.storage_tables),
     )
     suffixes = (settings.synapse_suffix, settings.event_hubs_suffix, settings.blob_suffix)
     written = [one for one in suffixes if one.startswith("https://")]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from shared.cloud.credentials import Tokens
+from shared.cloud.account import Account
 from shared.cloud.storage import NOTHING, Row, Tables, packed, quoted, unpacked
 
 _TABLE: Final = "switchyardshelf"
@@ -14,10 +14,10 @@ def _row(folder: str, name: str, text: str) -> Row:
 
 
 class AzureShelf:
-    """`world.Shelf`, made at its first use. `storage`: a connection string, or the name of an account that `tokens` may use."""
+    """`world.Shelf`, made at its first use."""
 
-    def __init__(self, storage: str, tokens: Tokens) -> None:
-        self._tables = Tables(storage, tokens)
+    def __init__(self, account: Account) -> None:
+        self._tables = Tables(account)
         self._table = self._tables.table(_TABLE)
 
     async def close(self) -> None:

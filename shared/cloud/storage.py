@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.cloud.credentials import Tokens
+from shared.cloud.account import Account
 from shared.cloud.failures import Doing, translating
 from shared.errors import PermanentError, TemporaryError
 
 if TYPE_CHECKING:
-    from azure.data.tables.aio import TableClient
+    from azure.data.tables.aio import TableClient, TableServiceClient
 
 type Row = dict[str, Any]
 """An entity. It names its PartitionKey and RowKey."""
@@ -85,33 +85,35 @@ def unless_changed(row: Row) -> dict[str, Any]:
 
 
 class Tables:
-    """The tables of one account. `storage`: a connection string, or the name of an account that `tokens` may use."""
+    """The tables of one account, connected to by the first use."""
 
-    def __init__(self, storage: str, tokens: Tokens) -> None:
-        from azure.data.tables.aio import TableServiceClient
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._lazy: TableServiceClient | None = None
 
-        # The queue owns retries: the SDK makes none.
-        self._service = (
-            TableServiceClient.from_connection_string(storage, retry_total=0)
-            if "=" in storage
-            else TableServiceClient(f"https://{storage}.table.core.windows.net", credential=tokens, retry_total=0)
-        )
+    def client(self, name: str) -> "TableClient":
+        self._lazy = self._lazy or self._account.tables()
+        return self._lazy.get_table_client(name)
 
     def table(self, name: str) -> "Table":
-        return Table(self._service.get_table_client(name))
+        return Table(self, name)
 
     async def close(self) -> None:
-        await self._service.close()
+        if self._lazy is not None:
+            await self._lazy.close()
 
 
 class Table:
     """A table, made at its first use."""
 
-    def __init__(self, client: "TableClient") -> None:
-        self._lazy = client
+    def __init__(self, tables: Tables, name: str) -> None:
+        self._tables = tables
+        self._name = name
+        self._lazy: TableClient | None = None
         self._there = False
 
     async def _client(self) -> "TableClient":
+        self._lazy = self._lazy or self._tables.client(self._name)
         if not self._there:
             await once(self._lazy.create_table)
             self._there = True

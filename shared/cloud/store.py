@@ -18,7 +18,7 @@ from typing import Final, Literal
 from msgspec.structs import replace
 
 from shared import wire
-from shared.cloud.credentials import Tokens
+from shared.cloud.account import Account
 from shared.cloud.storage import TOGETHER, Operation, Row, Tables, packed, quoted, unless_changed, unpacked
 from shared.errors import TemporaryError
 from shared.record import (
@@ -119,10 +119,10 @@ class _Changed:
 
 
 class AzureStore:
-    """`world.Store`. `storage`: a connection string, or the name of an account that `tokens` may use."""
+    """`world.Store`."""
 
-    def __init__(self, storage: str, tokens: Tokens, queue: Queue, clock: Clock) -> None:
-        self._tables = Tables(storage, tokens)
+    def __init__(self, account: Account, queue: Queue, clock: Clock) -> None:
+        self._tables = Tables(account)
         self._events = self._tables.table("switchyardevents")
         self._listing = self._tables.table("switchyardlisting")
         self._memory = self._tables.table("switchyardmemory")

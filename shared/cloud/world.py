@@ -7,12 +7,10 @@ from pathlib import Path
 
 from shared.cloud import Doors, doors
 from shared.cloud.archive import BlobArchive
-from shared.cloud.credentials import Tokens, credential
 from shared.cloud.dead_letters import BlobDeadLetters
 from shared.cloud.queue import AzureQueue
 from shared.cloud.shelf import AzureShelf
 from shared.cloud.store import AzureStore
-from shared.errors import PermanentError
 from shared.settings import ROLLOUT_QUEUE, WORK_QUEUE, Secrets, Settings
 from shared.world import World
 
@@ -41,15 +39,14 @@ class AzureWorld(World):
 
 def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
     """Raises PermanentError, naming the settings, when there is no storage account."""
-    if not settings.storage:
-        raise PermanentError("there is no storage: set AzureWebJobsStorage, or AzureWebJobsStorage__accountName")
 
     def now() -> datetime:
         return datetime.now(UTC)  # noqa: TID251 (the clock of the real World is the wall's)
 
-    tokens = Tokens(lambda: credential(settings, environ))
     out = doors(settings, environ, Path(settings.config))
-    queue = AzureQueue(settings.storage, WORK_QUEUE, tokens)
+    account = out.account
+    account.check()
+    queue = AzureQueue(account, WORK_QUEUE)
     return AzureWorld(
         clock=now,
         http=out.http,
@@ -59,17 +56,17 @@ def world(settings: Settings, environ: Mapping[str, str]) -> AzureWorld:
         sms=out.sms,
         github=out.github,
         queue=queue,
-        store=AzureStore(settings.storage, tokens, queue, now),
+        store=AzureStore(account, queue, now),
         serving=out.serving,
         counts=out.counts,
         topic=out.topic,
         documents=out.documents,
-        shelf=AzureShelf(settings.storage, tokens),
-        rollouts=AzureQueue(settings.storage, ROLLOUT_QUEUE, tokens),
-        archive=BlobArchive(settings.storage, tokens),
+        shelf=AzureShelf(account),
+        rollouts=AzureQueue(account, ROLLOUT_QUEUE),
+        archive=BlobArchive(account),
         azure=out.azure,
         logs=out.logs,
         blobs=out.blobs,
-        dead_letters=BlobDeadLetters(settings.storage, tokens),
+        dead_letters=BlobDeadLetters(account),
         doors=out,
     )
