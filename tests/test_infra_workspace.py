@@ -416,6 +416,27 @@ def test_the_pipeline_can_give_the_roles_of_the_templates_and_no_other_and_only_
     assert "publishes: stage == 'dev'\n" in code(HERE / "main.bicep")
 
 
+LEAVE = {
+    "policyDefinitions": "resourcePolicyContributor",
+    "policyAssignments": "resourcePolicyContributor",
+    "roleAssignments": "roleBasedAccessControlAdministrator",
+    "locks": "lock",
+}
+
+
+def test_the_pipeline_may_make_all_that_the_templates_hold():
+    """Contributor makes everything but what is of Microsoft.Authorization; and nobody who locks there can unlock."""
+    inside = [path for path in TEMPLATES if not path.name.startswith("pipeline")]
+    kinds = {kind for path in inside for kind, _ in resources(path).values()}
+    needed = {LEAVE[kind.split("/")[1].split("@")[0]] for kind in kinds if kind.startswith("Microsoft.Authorization/")}
+    given = [body for _, body in resources(HERE / "pipeline.bicep").values() if "deployPrincipalId" in body]
+    assert [
+        role for role in sorted(needed | {"contributor"}) if not any(re.search(rf"\b{role}\b", one) for one in given)
+    ] == []
+    unlocking = re.findall(r"'Microsoft.Authorization/locks/(\w+|\*)'", code(HERE / "pipeline.bicep"))
+    assert unlocking == ["read", "write"]
+
+
 # --- What is set.
 
 

@@ -96,6 +96,34 @@ resource governs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
+// Contributor cannot lock. Whoever locks here cannot unlock: that is for an owner.
+resource lock 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(subscription().id, 'lock')
+  properties: {
+    roleName: 'Lock (${subscription().subscriptionId})'
+    description: 'Puts locks on resources, and takes none away.'
+    type: 'CustomRole'
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Authorization/locks/read'
+          'Microsoft.Authorization/locks/write'
+        ]
+      }
+    ]
+    assignableScopes: [subscription().id]
+  }
+}
+
+resource locks 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(subscription().id, stage, 'lock')
+  properties: {
+    principalId: identities.outputs.deployPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: lock.id
+  }
+}
+
 resource whatIf 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(subscription().id, 'what-if')
   properties: {
@@ -133,11 +161,12 @@ resource reads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
+// A scope is read even where the condition does not hold.
 module onRegistry 'modules/pipeline-registry.bicep' = if (stage != 'registry') {
   name: 'workspaces-${stage}-on-registry'
-  scope: resourceGroup(registry.subscription, registry.resourceGroup)
+  scope: resourceGroup(registry.?subscription ?? subscription().subscriptionId, registry.?resourceGroup ?? group.name)
   params: {
-    registryName: registry.name
+    registryName: registry.?name ?? ''
     stage: stage
     deployPrincipalId: identities.outputs.deployPrincipalId
     planPrincipalId: identities.outputs.planPrincipalId
