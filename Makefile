@@ -1,17 +1,19 @@
 # Every target makes the environment it needs. `make run` and `make test` are the two that matter.
-.PHONY: run test lint check bench locks clean
+.PHONY: run test lint check bench parts audit locks clean
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 DURABLE := .venv-durable
 ENGINES := .venv-bench
+AUDIT := .venv-audit
+PARTS := .state/parts.cdx.json
 # Long stories: of whole processes, which mostly wait, and of a month. Beside the others they cost next to no time.
 STORIES := tests/test_kill.py tests/test_story.py tests/test_quality_story.py
 
 run: $(READY)
 	@$(BIN)/switchyard serve --simulate --story
 
-test: lint check $(DURABLE)/.ready
+test: lint check parts $(DURABLE)/.ready
 	@mkdir -p .state
 	@$(BIN)/python -m pytest $(STORIES) > .state/stories.txt 2>&1 & stories=$$!; \
 	  $(BIN)/python -m pytest $(STORIES:%=--ignore=%); others=$$?; \
@@ -34,6 +36,19 @@ bench: $(READY) $(ENGINES)/.ready
 	$(BIN)/python -m bench.impact
 	$(ENGINES)/bin/python -m bench.match
 
+# The list of what Azure installs, as CycloneDX: held against its schema, which is within the package.
+parts: $(AUDIT)/.ready
+	@mkdir -p $(dir $(PARTS))
+	@$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --validate -o $(PARTS) requirements.txt 2>/dev/null || \
+	  { echo "The list of parts could not be built from requirements.txt: $(AUDIT)/bin/cyclonedx-py says why."; exit 1; }
+	@echo "Parts: $(PARTS)"
+
+# Asks PyPI's advisories about every locked version, so that it needs the network; `make test` does not.
+audit: $(AUDIT)/.ready
+	@$(AUDIT)/bin/python -c "import requests; requests.get('https://pypi.org/pypi/jinja2/3.1.2/json', timeout=20).json()['vulnerabilities'][0]" 2>/dev/null || \
+	  { echo "PyPI's advisories (https://pypi.org/pypi/…/json) can't be asked from here: nothing was audited."; exit 2; }
+	$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.txt
+
 $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
 	@sh bootstrap.sh $(VENV)
 
@@ -50,7 +65,8 @@ locks: $(READY)
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --extra local --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	sed -n '/^azure-functions-durable==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group durable -c - -o requirements-durable.txt
+	sed -n 's/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group audit -c - -o requirements-audit.txt
 	sed -n '/^python-dateutil==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group bench -c - -o requirements-bench.txt
 
 clean:
-	rm -rf $(VENV) $(DURABLE) $(ENGINES) .state
+	rm -rf $(VENV) $(DURABLE) $(ENGINES) $(AUDIT) .state

@@ -1,6 +1,8 @@
 """The compiled requirements say what pyproject.toml asks for, pin it with hashes, and name no package host."""
 
+import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -42,6 +44,7 @@ def blocks(name):
         ("requirements-dev.txt", asked("local", "dev")),
         ("requirements-durable.txt", group("durable")),
         ("requirements-bench.txt", group("bench")),
+        ("requirements-audit.txt", group("audit")),
     ],
 )
 def test_what_is_asked_for_is_what_is_pinned(name, wanted):
@@ -59,7 +62,14 @@ def one_line(block):
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-dev.txt", "requirements-durable.txt", "requirements-bench.txt"]
+    "name",
+    [
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-durable.txt",
+        "requirements-bench.txt",
+        "requirements-audit.txt",
+    ],
 )
 def test_every_pin_has_a_hash_and_no_line_names_a_host(name):
     assert [package for package, (_, block) in blocks(name).items() if "--hash=sha256:" not in block] == []
@@ -82,8 +92,32 @@ def test_the_second_environment_differs_in_durable_functions_alone():
 def test_every_direct_dependency_has_its_reason():
     reasons = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
     assert [
-        name for name in asked("local", "dev") | group("durable") | group("bench") if f"`{name}`" not in reasons
+        name
+        for name in asked("local", "dev") | group("durable") | group("bench") | group("audit")
+        if f"`{name}`" not in reasons
     ] == []
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """The list of parts, made as `make test` and the samples of CI make it."""
+    file = tmp_path_factory.mktemp("parts") / "parts.cdx.json"
+    done = subprocess.run(
+        ["make", "-s", "parts", f"PARTS={file}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(file.read_text())
+
+
+def test_the_list_of_parts_has_every_part_that_azure_installs_with_its_hashes(parts):
+    assert (parts["bomFormat"], parts["metadata"]["component"]["name"]) == ("CycloneDX", "switchyard")
+    listed = {canonicalize_name(one["name"]): one for one in parts["components"]}
+    pinned = blocks("requirements.txt")
+    assert {name: one["version"] for name, one in listed.items()} == {name: pin for name, (pin, _) in pinned.items()}
+    for name, one in listed.items():
+        hashes = {each["content"] for there in one["externalReferences"] for each in there.get("hashes", [])}
+        assert hashes == set(re.findall(r"sha256:([0-9a-f]{64})", pinned[name][1])), name
+        assert one["purl"].startswith(f"pkg:pypi/{name}@")
 
 
 def test_the_lock_of_the_storage_emulator_names_no_host():
