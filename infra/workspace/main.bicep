@@ -127,7 +127,7 @@ module stores 'modules/stores.bicep' = {
     location: location
     tags: marks
     stage: stage
-    publicAccess: publicAccess
+    publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
     isolated: isolation != 'Disabled' || !empty(subnetId)
   }
 }

@@ -46,6 +46,7 @@ var attributes = 'Microsoft.Authorization/roleAssignments:'
 var asked = '@Request[${attributes}RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {${join(given, ', ')}} AND @Request[${attributes}PrincipalType] ForAnyOfAnyValues:StringEqualsIgnoreCase {${whom}}'
 var standing = '@Resource[${attributes}RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {${join(given, ', ')}}'
 var condition = '((!(ActionMatches{\'Microsoft.Authorization/roleAssignments/write\'})) OR (${asked})) AND ((!(ActionMatches{\'Microsoft.Authorization/roleAssignments/delete\'})) OR (${standing}))'
+var here = subscription().id
 
 resource group 'Microsoft.Resources/resourceGroups@2024-11-01' = {
   name: 'rg-workspaces-${stage}-pipeline'
@@ -111,7 +112,7 @@ resource lock 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
         ]
       }
     ]
-    assignableScopes: [subscription().id]
+    assignableScopes: [here]
   }
 }
 
@@ -138,7 +139,7 @@ resource whatIf 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
         ]
       }
     ]
-    assignableScopes: [subscription().id]
+    assignableScopes: [here]
   }
 }
 

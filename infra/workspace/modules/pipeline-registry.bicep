@@ -16,6 +16,7 @@ var attributes = 'Microsoft.Authorization/roleAssignments:'
 var asked = '@Request[${attributes}RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {${given}} AND @Request[${attributes}PrincipalType] ForAnyOfAnyValues:StringEqualsIgnoreCase {${whom}}'
 var standing = '@Resource[${attributes}RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {${given}}'
 var condition = '((!(ActionMatches{\'Microsoft.Authorization/roleAssignments/write\'})) OR (${asked})) AND ((!(ActionMatches{\'Microsoft.Authorization/roleAssignments/delete\'})) OR (${standing}))'
+var here = resourceGroup().id
 
 resource registry 'Microsoft.MachineLearningServices/registries@2025-12-01' existing = {
   name: registryName
@@ -46,7 +47,7 @@ resource deployments 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
         actions: ['Microsoft.Resources/deployments/*']
       }
     ]
-    assignableScopes: [resourceGroup().id]
+    assignableScopes: [here]
   }
 }
 

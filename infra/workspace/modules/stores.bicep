@@ -4,20 +4,22 @@ param name string
 param location string
 param tags object
 param stage string
-param publicAccess bool
+
+@description('Enabled or Disabled: whether the Internet reaches them.')
+param publicNetworkAccess string
 
 @description('Whether private endpoints lead here: the workspace\'s managed network makes its own.')
 param isolated bool
 
 var short = replace(name, '-', '')
 var unique = uniqueString(subscription().id, name)
-var door = publicAccess ? 'Enabled' : 'Disabled'
+var others = publicNetworkAccess == 'Enabled' ? 'Allow' : 'Deny'
 var keep = stage == 'prod' ? 30 : 7
 
 resource storage 'Microsoft.Storage/storageAccounts@2024-01-01' = {
-  // checkov:skip=CKV_AZURE_35:publicAccess decides: open to the Internet for whoever has a token and a role, or closed behind private endpoints
-  // checkov:skip=CKV_AZURE_206:replicated over zones in prod; dev can be made anew
-  // checkov:skip=CKV_AZURE_43:the name is made of checked parts, cut to 24
+  // checkov:skip=CKV_AZURE_35: publicAccess decides: open to the Internet for whoever has a token and a role, or closed behind private endpoints
+  // checkov:skip=CKV_AZURE_206: replicated over zones in prod; dev can be made anew
+  // checkov:skip=CKV_AZURE_43: the name is made of checked parts, cut to 24
   name: take('st${short}${unique}', 24)
   location: location
   tags: tags
@@ -32,10 +34,10 @@ resource storage 'Microsoft.Storage/storageAccounts@2024-01-01' = {
     allowCrossTenantReplication: false
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
-    publicNetworkAccess: door
+    publicNetworkAccess: publicNetworkAccess
     networkAcls: {
       bypass: 'AzureServices'
-      defaultAction: publicAccess ? 'Allow' : 'Deny'
+      defaultAction: others
     }
   }
 }
@@ -56,8 +58,8 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
 }
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
-  // checkov:skip=CKV_AZURE_109:publicAccess decides: open to the Internet for whoever has a token and a role, or closed behind private endpoints
-  // checkov:skip=CKV_AZURE_189:publicAccess decides: open to the Internet for whoever has a token and a role, or closed behind private endpoints
+  // checkov:skip=CKV_AZURE_109: publicAccess decides: open to the Internet for whoever has a token and a role, or closed behind private endpoints
+  // checkov:skip=CKV_AZURE_189: publicAccess decides: open to the Internet for whoever has a token and a role, or closed behind private endpoints
   name: take('kv-${name}-${unique}', 24)
   location: location
   tags: tags
@@ -71,18 +73,18 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
     enableSoftDelete: true
     softDeleteRetentionInDays: stage == 'prod' ? 90 : 7
     enablePurgeProtection: true
-    publicNetworkAccess: door
+    publicNetworkAccess: publicNetworkAccess
     networkAcls: {
       bypass: 'AzureServices'
-      defaultAction: publicAccess ? 'Allow' : 'Deny'
+      defaultAction: others
     }
   }
 }
 
 resource images 'Microsoft.ContainerRegistry/registries@2023-07-01' = {
-  // checkov:skip=CKV_AZURE_139:publicAccess decides: open to the Internet for whoever has a token and a role, or closed behind private endpoints
-  // checkov:skip=CKV_AZURE_163:scanning is a plan of Defender for Cloud, of the subscription
-  // checkov:skip=CKV_AZURE_166:quarantine would hold back images that the workspace has just built for a job that waits
+  // checkov:skip=CKV_AZURE_139: publicAccess decides: open to the Internet for whoever has a token and a role, or closed behind private endpoints
+  // checkov:skip=CKV_AZURE_163: scanning is a plan of Defender for Cloud, of the subscription
+  // checkov:skip=CKV_AZURE_166: quarantine would hold back images that the workspace has just built for a job that waits
   name: take('cr${short}${unique}', 50)
   location: location
   tags: tags
@@ -93,7 +95,7 @@ resource images 'Microsoft.ContainerRegistry/registries@2023-07-01' = {
   properties: {
     adminUserEnabled: false
     anonymousPullEnabled: false
-    publicNetworkAccess: door
+    publicNetworkAccess: publicNetworkAccess
     networkRuleBypassOptions: 'AzureServices'
   }
 }

@@ -94,7 +94,7 @@ resource insightsRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 resource workspace 'Microsoft.MachineLearningServices/workspaces@2025-12-01' = {
-  // checkov:skip=CKV_AZURE_243:subnetId decides: modules/private-endpoints.bicep
+  // checkov:skip=CKV_AZURE_243: subnetId decides: modules/private-endpoints.bicep
   name: 'mlw-${name}'
   location: location
   tags: tags
