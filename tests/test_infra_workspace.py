@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -275,6 +276,11 @@ def test_a_change_concerns_its_own_environment_and_a_template_all_of_them_dev_be
         )
         subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
+    def revision(name):
+        return subprocess.run(
+            ["git", "rev-parse", name], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
     def concerned(base="HEAD~1"):
         return [one["name"] for one in json.loads(asked(there, "changed", base).stdout)]
 
@@ -295,6 +301,31 @@ def test_a_change_concerns_its_own_environment_and_a_template_all_of_them_dev_be
     assert concerned() == ["registry", "churn-dev", "fraud-dev", "fraud-prod"]
     git("checkout", "-q", "HEAD~1")
     assert concerned() == ["churn-dev"]
+
+    def stepped(script, **given):
+        """A step of a pipeline, as its runner runs it: what it leaves for the next."""
+        left = tmp_path / "left"
+        left.unlink(missing_ok=True)
+        environment = {"PATH": os.environ["PATH"], "GITHUB_OUTPUT": str(left), **given}  # noqa: TID251
+        done = subprocess.run(
+            ["bash", "-e", "-c", script], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+        )
+        return left.read_text() if left.exists() else done.stdout
+
+    (github,) = [one["run"] for one in loaded(GITHUB)["jobs"]["which"]["steps"] if one.get("id") == "changed"]
+    for before in (revision("HEAD~1"), "0" * 40):  # the first push of a branch has nothing before it
+        said = stepped(github, BEFORE=before).removeprefix("environments=")
+        assert [one["name"] for one in json.loads(said)] == ["churn-dev"]
+    (azure,) = [one["bash"] for one in loaded(AZURE)["stages"][0]["jobs"][0]["steps"] if one.get("name") == "files"]
+    left = re.findall(
+        r"(?m)^##vso\[task.setvariable variable=(\w+);isOutput=true\](.*)$", stepped(azure, BUILD_REASON="IndividualCI")
+    )
+    assert left == [
+        ("registry", ""),
+        ("dev", "infra/workspace/environments/churn-dev.bicepparam"),
+        ("test", ""),
+        ("prod", ""),
+    ]
 
 
 @pytest.mark.parametrize(

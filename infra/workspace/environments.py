@@ -1,7 +1,7 @@
 """What the pipelines of environments ask, where a compiler cannot answer. Python alone, nothing to install.
 
-`changed BASE`: which environments differ from a commit, as JSON, in the order in which they are deployed. `check FOLDER`: what must
-hold of all of them together; the folder has, for each, what `az bicep build-params` made of it. `persons NAME`: who has a role in an
+`changed BASE`: which environments differ from a commit, as JSON, in the order in which they are deployed; `changed BASE STAGE`: the files
+of those of one stage. `check FOLDER`: what must hold of all of them together; the folder has, for each, what `az bicep build-params` made of it. `persons NAME`: who has a role in an
 environment, of `az role assignment list --all` on standard input; exit 1 where nobody may.
 """
 
@@ -148,9 +148,14 @@ def main(arguments: Sequence[str]) -> int:
     root = HERE.parents[1]
     every = [named(path, root) for path in sorted(FILES.glob("*.bicepparam"))]
     match arguments:
-        case ["changed", base]:
+        case ["changed", base, *stage]:
             paths = _git("diff", "--name-only", "--no-relative", base, "HEAD").splitlines()
-            print(json.dumps([one._asdict() for one in concerned(paths, every)]))
+            found = concerned(paths, every)
+            print(
+                " ".join(one.file for one in found if one.stage in stage)
+                if stage
+                else json.dumps([one._asdict() for one in found])
+            )
             return 0
         case ["check", folder]:
             built = {path.stem: _values(path) for path in sorted(Path(folder).glob("*.json"))}
@@ -161,9 +166,9 @@ def main(arguments: Sequence[str]) -> int:
             print("\n".join(wrong) or f"{len(every)} environments, no problem")
             return 1 if wrong else 0
         case ["persons", name]:
-            found = persons(json.load(sys.stdin), name)
-            print("\n".join(found) or f"{name}: nobody but service principals has a role here")
-            return 1 if found and not name.endswith("-dev") else 0
+            who = persons(json.load(sys.stdin), name)
+            print("\n".join(who) or f"{name}: nobody but service principals has a role here")
+            return 1 if who and not name.endswith("-dev") else 0
         case _:
             print(__doc__)
             return 2
