@@ -37,9 +37,9 @@ async def on_registry(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the bi
 
 
 @bp.function_name("on_configuration")
-@bp.timer_trigger(arg_name="timer", schedule="30 * * * * *", run_on_startup=False)
+@bp.timer_trigger(arg_name="timer", schedule="30 */5 * * * *", run_on_startup=False)
 async def on_configuration(timer: func.TimerRequest) -> None:  # noqa: ARG001 (the binding wants its argument)
-    """An edit is taken up also while nothing arrives."""
+    """An edit is taken up, and told of, also while nothing arrives. (Whoever works on messages looks for itself, far more often.)"""
     await host.service().refresh()
 
 
