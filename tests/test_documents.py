@@ -21,6 +21,8 @@ from shared.rules.explain import as_text as explained
 from shared.rules.explain import explain
 from shared.rules.filters import filters
 from shared.rules.load import load_texts
+from shared.rules.plan import plan
+from shared.settings import read_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -172,6 +174,15 @@ def test_the_filters_of_the_document_are_those_of_its_rule():
     clauses = [f"{clause.key} {clause.operator} {' '.join(clause.values)}" for clause in one.clauses]
     assert len(clauses) == 3
     assert [clause for clause in clauses if f"`{clause}`" not in said] == []
+
+
+def test_the_rule_of_the_first_card_fits_the_shipped_configuration():
+    ((name, rule),) = re.findall(r"```yaml\n# config/(\S+)\n(.*?)```", text("docs/azure.md"), re.DOTALL)
+    loaded = load_texts(read_folder(ROOT / "config") | {name: rule})
+    assert [str(one) for one in loaded.problems] == []
+    event = Event("e", "RunCompleted", datetime(2026, 11, 24, tzinfo=UTC), "/s", tags={"first": "yes"}, run=Run("r"))
+    matched = [verdict.rule for verdict in plan(loaded.rules, event).verdicts if verdict.outcome == "matched"]
+    assert "first-card" in matched
 
 
 def test_the_broken_file_of_the_document_stays_as_it_was():
