@@ -90,6 +90,29 @@ def test_every_function_is_looked_for_on_azure():
     assert [name for name in sorted(functions) if f"`{name}`" not in told] == []
 
 
+ROW = re.compile(r"^\| (\d+) \|(?:.*\|)? ([\d, ]*) \|$")
+
+
+def test_the_hour_is_an_hour_and_every_row_that_is_referred_to_is_there():
+    head, _, rest = text("docs/real-azure.md").partition("\n## Taking in")
+    hour = [found.groups() for line in head.splitlines() if (found := ROW.match(line))]
+    rows = re.findall(r"^\| (\d+) \|", rest, re.MULTILINE)
+    assert len(rows) == len(set(rows)) > 80
+    assert 50 <= sum(int(minutes) for minutes, _ in hour) <= 60
+    named = {row for _, asked in hour for row in re.findall(r"\d+", asked)}
+    for document in DOCUMENTS:
+        named |= set(re.findall(r"real-azure\.md\), row (\d+)", document.read_text(encoding="utf-8")))
+        named |= set(re.findall(r"real-azure\.md\) の (\d+)", document.read_text(encoding="utf-8")))
+    named |= set(re.findall(r"\brows? (\d+)", text("docs/real-azure.md")))
+    assert len(hour) > 15
+    assert sorted(named - set(rows)) == []
+
+
+def test_the_hour_counts_the_functions():
+    functions = [name for file in ROOT.glob("functions/*.py") for name in FUNCTION.findall(file.read_text())]
+    assert f"wc -l` | `{len(functions)}`, by the names of row 1" in text("docs/real-azure.md")
+
+
 def test_the_rules_of_the_document_are_one_configuration_whose_tests_pass_and_cover_it():
     """Its examples say in their first line in which file they stand."""
     document = text("docs/rules.md")
