@@ -14,6 +14,7 @@ HERE: Final = Path(__file__).parent
 COUNTED: Final = HERE / "cost.json"
 PRICES: Final = HERE / "prices.toml"
 DOC: Final = HERE.parent / "docs" / "azure.md"
+READMES: Final = {"en": HERE.parent / "README.md", "ja": HERE.parent / "README.ja.md"}
 BEGIN, END = "<!-- counted, by python -m bench.cost -->", "<!-- until here -->"
 SIZES: Final = (1_000, 100_000)
 """Events a day."""
@@ -260,10 +261,9 @@ def _besides(measured: Measured, price: Mapping[str, Any]) -> Iterator[str]:
     """What a parameter asks for, and what filters of Event Grid save."""
     options, memory, code = price["options"], price["functions"]["memory_gb"], price["about"]["currency"]
     ready = options["always_ready_gb_second"] * memory * DAYS * _DAY
-    filtered = {**price, "mix": {kind: 0 if kind == UNWANTED else n for kind, n in price["mix"].items()}}
     yield f"| besides | {' | '.join(f'{code} at {size:,}' for size in SIZES)} |"
     yield "|---|---:|---:|"
-    saved = " | ".join(f"{_filtered(measured, filtered, size):.2f}" for size in SIZES)
+    saved = " | ".join(f"{_filtered(measured, price, size):.2f}" for size in SIZES)
     yield f"| all of it, where the filters of Event Grid keep back what no rule wants | {saved} |"
     yield f"| `alwaysReady`: one instance that is always there, more | {ready:.2f} | {ready:.2f} |"
     endpoints = options["private_endpoint"] * options["private_endpoints"]
@@ -274,9 +274,10 @@ UNWANTED: Final = "no rule wants it"
 
 
 def _filtered(measured: Measured, price: Mapping[str, Any], a_day: float) -> float:
-    """The bill of those events that are left. Event Grid still counts each that is published."""
-    left = sum(price["mix"].values()) / 1_000
-    shares = {kind: n / left for kind, n in price["mix"].items()}
+    """The bill of those events that some rule wants. Event Grid still counts each that is published."""
+    wanted = {kind: n for kind, n in price["mix"].items() if kind != UNWANTED}
+    left = sum(wanted.values()) / 1_000
+    shares = {kind: wanted.get(kind, 0) / left for kind in price["mix"]}
     grid = price["event_grid"]
     published = {**grid, "an_event": (1 + left * (grid["an_event"] - 1)) / left}
     return total(measured, {**price, "mix": shares, "event_grid": published}, a_day * left)
@@ -295,6 +296,27 @@ def written(text: str, measured: Measured, price: Mapping[str, Any]) -> str:
     return _STEP.sub(lambda _: next(said), f"{head}{BEGIN}\n{tables(measured, price)}\n{END}{tail}")
 
 
+def summary(measured: Measured, price: Mapping[str, Any], language: str) -> str:
+    """The line of the readme."""
+    code, most = price["about"]["currency"], SIZES[-1]
+    sums = [total(measured, price, size) for size in SIZES] + [_filtered(measured, price, most)]
+    few, many, left = (f"{one:,.0f}" for one in sums)
+    if language == "ja":
+        return (
+            f"費用の目安は、月額で {SIZES[0]:,} 件/日なら約 {few} {code}、{most:,} 件/日なら約 {many} {code}、"
+            f"どのルールにも当たらないイベントをフィルターで除けば約 {left} {code} です。"
+        )
+    return (
+        f"At example prices a month costs about {few} {code} at {SIZES[0]:,} events a day, {many} at {most:,}, and {left} where filters keep back "
+        "what no rule wants: counted, and reckoned with your prices by `python -m bench.cost`."
+    )
+
+
+def summarised(text: str, line: str) -> str:
+    return _SUMMARY.sub(lambda _: line, text)
+
+
+_SUMMARY: Final = re.compile(r"^(At example prices|費用の目安は).*$", re.MULTILINE)
 _STEP: Final = re.compile(r"^\*A month:\*.*$", re.MULTILINE)
 
 

@@ -16,6 +16,7 @@ from bench.bill import (
     COUNTED,
     DOC,
     PRICES,
+    READMES,
     SIZES,
     Counted,
     Line,
@@ -23,6 +24,7 @@ from bench.bill import (
     bill,
     prices,
     steps,
+    summary,
     tables,
     total,
     written,
@@ -68,6 +70,13 @@ def test_the_document_says_what_was_counted_and_what_it_costs() -> None:
     text = DOC.read_text(encoding="utf-8")
     assert BEGIN in text
     assert written(text, MEASURED, PRICE) == text, "python -m bench.cost --kept --write"
+
+
+@pytest.mark.parametrize("language", READMES)
+def test_the_readmes_say_the_same(language: str) -> None:
+    line = summary(MEASURED, PRICE, language)
+    assert line in READMES[language].read_text(encoding="utf-8").splitlines(), "python -m bench.cost --kept --write"
+    assert f"{total(MEASURED, PRICE, 100_000):.0f}" in line
 
 
 def test_everything_that_was_counted_has_a_price_and_a_share() -> None:
