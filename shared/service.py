@@ -150,6 +150,8 @@ class Service:
         now = versions.of(new, self.world.clock())
         if not now.same(before):
             now = await versions.keep(shelf, now, new.good, before)
+        if new.former and (self._version is None or new.former != old.former):
+            log.warning("the configuration has former spellings", extra={"former": [str(one) for one in new.former]})
         self.loaded, self._version = new, now
         if before is not None and not now.same(before):
             await self._tell_change(old, new)

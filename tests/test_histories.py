@@ -28,6 +28,7 @@ from shared.rollout.record import (
     Step,
 )
 from shared.rollout.script import script
+from shared.rules.former import SPELLINGS
 from tests.durable.drivers import Resting
 from tests.fleet import Fleet
 from tests.histories import FOLDER, name, read, recorded
@@ -228,4 +229,8 @@ def test_the_document_and_the_package_name_the_same_versions():
     rows = re.findall(r"^\| (\d+) \| (\d+\.\d+) \| (.+) \|$", text, re.MULTILINE)
     assert rows == [(str(version), *change) for version, change in CHANGES.items()]
     assert VERSION == RELEASE
+    former = re.findall(
+        r"^\| (\d+\.\d+) \| `([^`]+)` \| `([^`:]+): [^`]+` \| `([^`:]+): [^`]+` \|$", text, re.MULTILINE
+    )
+    assert former == [(one.before, one.files, ".".join(one.old), ".".join(one.new)) for one in SPELLINGS]
     assert f"## {RELEASE}" in (FOLDER.parents[1] / "CHANGELOG.md").read_text()

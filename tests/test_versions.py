@@ -70,6 +70,19 @@ async def test_an_edit_is_in_force_for_the_next_message_and_the_record_names_its
     assert (await versions.texts(outside.shelf, newest))["rules/team.yaml"] == OTHER
 
 
+async def test_former_spellings_are_logged_once_by_each_process_and_when_they_change(station, outside, caplog):
+    old = folder(OTHER)
+    old["switchyard.yaml"] += "limits: {archive_days: 30}\n"
+    await edit(outside, station, old)
+    await edit(outside, station, old | {"rules/team.yaml": RULES})
+    (one,) = [record for record in caplog.records if record.message == "the configuration has former spellings"]
+    assert "'archive_days: 30' is the spelling of 0.1: write 'archive: 30d'" in one.former[0]
+    caplog.clear()
+    outside.documents.edited = old
+    await restarted(outside).refresh()
+    assert [record.message for record in caplog.records] == ["the configuration has former spellings"]
+
+
 async def test_a_look_is_taken_so_often_and_no_more(station, outside):
     assert await station.service.refresh()
     outside.documents.edited = folder(OTHER)

@@ -73,7 +73,13 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", type=Path, default=Path("config"), metavar="DIR", help="(config)")
     parser.add_argument("--strict", action="store_true", help="warnings count as problems (exit status 1)")
     parser.add_argument("--verbose", action="store_true", help="also what is only worth a look")
-    _json(parser)
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument(
+        "--rewrite",
+        action="store_true",
+        help="print only what to change for today's spellings, as a diff for `git apply`; nothing is written",
+    )
+    _json(shape)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:

@@ -1,12 +1,15 @@
 """`switchyard check`: every problem of a configuration folder as `file:line:column: message`, then what is no mistake and hardly
 meant, as `file:line:column: warning: message`, then one line that sums up; without problems, what to expect of each rollout
 policy and watched model. Where SWITCHYARD_ALLOWED_HOSTS and SWITCHYARD_GITHUB_REPOS are set, rules are held against them too.
+`--rewrite` prints nothing but what to change for today's spellings.
 """
 
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +36,9 @@ def run(arguments: Namespace) -> int:
     loaded, settings = load_texts(read_folder(arguments.config)), Settings.of(os.environ)
     findings = sorted([*audit(loaded), *uncalled(loaded, settings.allowed_hosts, settings.github_repos)])
     warnings = [one for one in findings if not one.note]
-    if arguments.json:
+    if arguments.rewrite:
+        _rewrite(arguments.config, loaded)
+    elif arguments.json:
         print(_json(arguments.config, loaded, findings))
     else:
         _print(arguments, loaded, findings)
@@ -64,6 +69,27 @@ def _print(arguments: Namespace, loaded: "Loaded", findings: "Sequence[Finding]"
     files = _count(len({problem.file for problem in loaded.problems}), "file", "files")
     wrong = _count(len(loaded.problems), "problem", "problems")
     print(f"{folder}: {wrong} in {files}{warned}; {counted} would be in force")
+
+
+def _rewrite(folder: Path, loaded: "Loaded") -> None:
+    """On standard output a diff alone; what a person has to write stands on standard error."""
+    from shared.rules.former import rewritten
+    from shared.settings import read_folder
+
+    texts = read_folder(folder)
+    for file in sorted({one.file for one in loaded.former}):
+        old, new = texts[file], rewritten(file, texts[file])
+        if new is None:
+            said = "\n".join(f"{folder / str(one)}" for one in loaded.former if one.file == file)
+            print(
+                f"{said}\nswitchyard: {folder / file} can't be rewritten by itself: write it by hand", file=sys.stderr
+            )
+            continue
+        name = (folder / file).as_posix()
+        for line in unified_diff(
+            old.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{name}", f"b/{name}"
+        ):
+            print(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n", end="")
 
 
 def _json(folder: Path, loaded: "Loaded", findings: "Sequence[Finding]") -> str:

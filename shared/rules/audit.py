@@ -29,12 +29,13 @@ class Finding:
 
 
 def audit(loaded: Loaded) -> tuple[Finding, ...]:
-    """All findings about the rules in force, in order of their places."""
+    """All findings about the rules in force, and what is written in the spelling of the last minor version, in order of their places."""
     rules = loaded.rules.rules
     found = [finding for rule in rules if _asks(rule) for finding in _matching(rule)]
     found += _shadowed(rules)
     found += _overlaps(rules)
     found += _circles(loaded)
+    found += [Finding(one.file, one.line, one.column, one.message, "former") for one in loaded.former]
     if not loaded.rejected_files:
         found += _unused(loaded)
     return tuple(sorted(dict.fromkeys(found)))

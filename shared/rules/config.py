@@ -193,7 +193,6 @@ class Defaults(_Strict):
 
 class Limits(_Strict):
     attempts: int = Field(default=8, ge=1, le=20, description="Tries of one action before it counts as failed.")
-    archive_days: int = Field(default=90, ge=1, le=3660, description="Days for which the archive keeps an event.")
     depth: int = Field(
         default=3, ge=1, le=20, description="Our own actions in a chain of causes, before it counts as a loop."
     )
@@ -246,9 +245,7 @@ class Config(_Strict):
     @property
     def archived(self) -> timedelta:
         """How long the archive keeps an event."""
-        if "archive" in self.retention.model_fields_set:
-            return timedelta(seconds=self.retention.archive)
-        return timedelta(days=self.limits.archive_days)
+        return timedelta(seconds=self.retention.archive)
 
     @cached_property
     def hours(self) -> Mapping[str, Calendar]:
@@ -290,9 +287,6 @@ def read_config(node: Node | None, report: Report, files: Mapping[str, str]) -> 
     )
     limits = _section(Limits, sections.get("limits"), "limits", report) or Limits()
     retention = _section(Retention, sections.get("retention"), "retention", report) or Retention()
-    if "archive" in retention.model_fields_set and "archive_days" in limits.model_fields_set:
-        at = sections["limits"].keys["archive_days"]
-        report.say(at, "'archive_days' says again what 'archive' of 'retention' says: leave it out")
     config = Config(
         workspaces=workspaces,
         defaults=defaults,

@@ -22,6 +22,7 @@ from shared.rollout.policy import Policy
 from shared.rules.block import read_block
 from shared.rules.cel import read_when
 from shared.rules.config import FILE, LONGEST_KEPT, SHORTEST_KEPT, Config, read_config
+from shared.rules.former import Former, modern
 from shared.rules.match import Condition
 from shared.rules.plan import DELIVERIES, Rule, Rules, Step, Throttling
 from shared.rules.policies import read_policy
@@ -86,7 +87,8 @@ class Loaded:
     """`rejected_files` were refused alone; the rules of the others are in force, and so is the last good version of those in
     `kept`. `version` names the texts that are in force; of these, `good` are without a mistake.
 
-    `idle`: rules that are not enabled. `declared`: by section, where each entry stands.
+    `idle`: rules that are not enabled. `declared`: by section, where each entry stands. `former`: what is in the spelling of the last
+    minor version, and is read as what it means now.
     """
 
     rules: Rules
@@ -101,6 +103,7 @@ class Loaded:
     good: Mapping[str, str] = field(default_factory=dict)
     idle: tuple[Rule, ...] = ()
     declared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    former: tuple[Former, ...] = ()
 
 
 def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING) -> Loaded:
@@ -128,6 +131,7 @@ def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING
         problems=tuple(sorted(said)),
         rejected_files=tuple(sorted({problem.file for problem in said} | set(loaded.rejected_files))),
         kept=tuple(sorted(kept)),
+        former=tuple(one for one in loaded.former if texts.get(one.file) == files.get(one.file)),
     )
 
 
@@ -161,7 +165,12 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
     """`settled`: where two files claim one name, the one whose text stands here has it already."""
     problems: list[Problem] = []
     rejected: list[str] = []
-    main = _read(FILE, files) if FILE in files else (None, Report(FILE, [Problem(FILE, 1, 1, "the file is missing")]))
+    former: list[Former] = []
+    main = (
+        _read(FILE, files, former)
+        if FILE in files
+        else (None, Report(FILE, [Problem(FILE, 1, 1, "the file is missing")]))
+    )
     config = read_config(*main, files)
     if main[1].problems:
         problems += main[1].problems
@@ -175,7 +184,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
     own = declared["templates"] = {}
     for file in _under("templates/", files):
         own[PurePosixPath(file).stem] = f"{file}:1:1"
-        node, report = _read(file, files)
+        node, report = _read(file, files, former)
         template = _template(node, report)
         if report.problems:
             rejected.append(file)
@@ -188,7 +197,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
     candidates: dict[str, tuple[Condition, ...]] = {}
     declared["rollouts"] = {PurePosixPath(file).stem: f"{file}:1:1" for file in _under("rollouts/", files)}
     for file in _under("rollouts/", files):
-        node, report = _read(file, files)
+        node, report = _read(file, files, former)
         found = read_policy(node, report, known, files)
         if found is not None:
             policies[found[0].name], candidates[found[0].name] = found
@@ -199,7 +208,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
     quality: dict[str, Watch] = {}
     declared["quality"] = {PurePosixPath(file).stem: f"{file}:1:1" for file in _under("quality/", files)}
     for file in _under("quality/", files):
-        node, report = _read(file, files)
+        node, report = _read(file, files, former)
         watch = read_watch(node, report, known)
         if watch is not None:
             quality[watch.name] = watch
@@ -209,7 +218,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
 
     rules = _Rules(replace(known, policies=policies, quality=quality), candidates)
     for file in sorted(_under(_RULES, files), key=lambda file: files[file] != settled.get(file)):
-        rules.file(*_read(file, files))
+        rules.file(*_read(file, files, former))
     problems += rules.problems
     rejected += rules.rejected
     told = _Told(rules.known, main[0])
@@ -238,6 +247,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
         good=good,
         idle=tuple(rules.idle),
         declared=declared,
+        former=tuple(sorted(former)),
     )
 
 
@@ -245,11 +255,16 @@ def _under(folder: str, files: Mapping[str, str]) -> list[str]:
     return sorted(name for name in files if name.startswith(folder))
 
 
-def _read(file: str, files: Mapping[str, str]) -> tuple[Node | None, Report]:
+def _read(file: str, files: Mapping[str, str], former: list[Former]) -> tuple[Node | None, Report]:
+    """In today's spelling; `former` gets what was written otherwise."""
     node, problems = read(file, files[file])
     if node is None and not problems:
         problems = [Problem(file, 1, 1, "the file is empty")]
-    return node, Report(file, problems)
+    report = Report(file, problems)
+    if node is not None and node.items:
+        node, found = modern(node, report)
+        former += found
+    return node, report
 
 
 def _template(node: Node | None, report: Report) -> object:

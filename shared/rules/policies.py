@@ -43,7 +43,7 @@ type Found = tuple[Policy, tuple[Condition, ...]]
 SAMPLES: Final = 200_000
 """Bytes of all requests and expected answers of one policy: a running rollout carries them along."""
 
-_MOST_LOAD: Final = {"rps": 50, "seconds": 120, "at_once": 100}
+_MOST_LOAD: Final = {"rps": 50, "at_once": 100}
 """What a smoke test may bring at most."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
@@ -135,7 +135,7 @@ class _Load(_Strict):
     """A little load before any traffic, on the new deployment alone. It shows that the deployment stands, and is no load test."""
 
     rps: _Whole = Field(ge=1, description="Requests that begin each second; 50 at most.")
-    seconds: _Whole = Field(ge=5, description="For how long; 120 at most.")
+    seconds: Annotated[Seconds, between(5, 120)] = Field(alias="for", description="For how long: 5s to 2m.")
     at_once: _Whole = Field(default=50, ge=1, description="Requests under way at most; 100 at most.")
     p95_ms: float | None = Field(default=None, gt=0)
     p99_ms: float | None = Field(default=None, gt=0)
@@ -652,7 +652,7 @@ class _Reader:
                 "max_error_rate",
             )
         for key, least in (("p95_ms", 20), ("p99_ms", 100)):
-            n = load.rps * load.seconds
+            n = load.rps * int(load.seconds)
             if getattr(load, key) is not None and n < least:
                 said = (
                     f"{key} of {n} requests is that of the slowest one: expected rps times seconds of {least} or more"
@@ -665,7 +665,7 @@ class _Reader:
                 "load",
                 "p99_ms",
             )
-        return Load(**load.model_dump())
+        return Load(**load.model_dump() | {"seconds": int(load.seconds)})
 
     def _samples(self, pattern: str, expect: str | None) -> tuple[Sample, ...]:
         known = [file for file in self.files if file.startswith("samples/")]

@@ -68,6 +68,7 @@ The configuration (`GET /api/config`; `GET /api/health` says it in short, and th
     files       names of what is in force without a mistake
     rejected_files  those with a mistake; of these and of what others need, the last good version of `kept_files` is in force
     problems    [{file, line, column, message}]
+    former      what is in the spelling of the last minor version, as `problems`; in `GET /api/health` how many
     history     the newest: [{version, at, rules, changed, removed, rejected_files, kept_files}]; `changed`, `removed`: files
 
 The archive (`GET /api/archive?since=&until=`, RFC 3339 times; the last day, up to now) is JSON lines, one event each: {id: of the
@@ -143,6 +144,7 @@ def health(loaded: "Loaded") -> tuple[str, dict[str, object]]:
         "rules": len(loaded.rules),
         "rejected_files": loaded.rejected_files,
         "kept_files": loaded.kept,
+        "former": len(loaded.former),
     }
 
 
@@ -154,6 +156,7 @@ async def config(loaded: "Loaded", shelf: Shelf) -> dict[str, object]:
         "rejected_files": loaded.rejected_files,
         "kept_files": loaded.kept,
         "problems": [asdict(problem) for problem in loaded.problems],
+        "former": [asdict(one) for one in loaded.former],
         "history": [_version(one) for one in await versions.history(shelf)],
     }
 

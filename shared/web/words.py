@@ -23,6 +23,14 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "footer.config": ("Configuration {version}", "設定 {version}"),
     "footer.rules": ("{n} rules in force", "有効なルール {n} 件"),
     "footer.rules.one": ("{n} rule in force", "有効なルール {n} 件"),
+    "footer.former": (
+        "{n} former spellings in the configuration: the next minor version does not read them",
+        "設定に旧バージョンの書き方が {n} 件あります。次のマイナーバージョンでは読み込めません",
+    ),
+    "footer.former.one": (
+        "{n} former spelling in the configuration: the next minor version does not read it",
+        "設定に旧バージョンの書き方が {n} 件あります。次のマイナーバージョンでは読み込めません",
+    ),
     "footer.utc": ("All times are UTC", "時刻はすべて UTC です"),
     "footer.simulated": (
         "Azure is simulated: its clock runs ahead, so an event may have happened “later” than it was received",

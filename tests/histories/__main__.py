@@ -12,8 +12,10 @@ from typing import Any, cast
 from functions import host
 from shared import wire
 from shared.service import Service
+from shared.settings import configuration, read_folder
 from tests.durable.drivers import Resting, embedded
 from tests.histories import FOLDER
+from tests.histories.decided import decided_by, samples
 from tests.histories.life import kept, live, plain
 from tests.histories.shapes import shapes
 from tests.histories.stories import DURABLE, STORIES
@@ -89,6 +91,18 @@ async def state(folder: Path) -> None:
     (folder / "messages.json").write_text(json.dumps([[queue, body] for (queue, _), body in kinds.items()], indent=1))
 
 
+def decisions(folder: Path) -> None:
+    """The shipped configuration, and what it decides about the sample events, with and without the answers of lookups."""
+    root = FOLDER.parents[1]
+    for name, path in configuration(root / "config"):
+        copy = folder / "config" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    envelopes = samples()
+    said = {"envelopes": envelopes, "decided": decided_by(read_folder(folder / "config"), envelopes)}
+    (folder / "decisions.json").write_text(json.dumps(said, indent=1) + "\n")
+
+
 async def record(folder: Path) -> None:
     kinds: list[tuple[str, Callable[[str], Coroutine[Any, Any, str]], Any]] = [
         ("rollouts", rollout, STORIES), ("durable", durable, DURABLE),
@@ -98,6 +112,7 @@ async def record(folder: Path) -> None:
         for name in names:
             (folder / kind / f"{name}.json").write_text(await make(name))
     await state(folder)
+    decisions(folder)
     (folder / "shapes.json").write_text(json.dumps(shapes(), indent=1, sort_keys=True) + "\n")
 
 
