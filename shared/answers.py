@@ -1,7 +1,7 @@
 """Answers what a guard asks, from the world."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -10,11 +10,11 @@ import msgspec
 from shared import chain
 from shared.actions.arrived import FOLDER as ARRIVED
 from shared.errors import MissingError, PermanentError
-from shared.events import DeadLetter, Event
+from shared.events import Event
 from shared.guards.ask import Ask, Behind, Ended, Entries, Get, Guarding, Keep, Swap
 from shared.guards.escalation import FIRST, said_at
 from shared.guards.throttle import ACCOUNTS, expired
-from shared.record import DEAD_LETTERS, FOLLOWED, FOLLOWED_JOBS, Followed, WorkspaceRef
+from shared.record import FOLLOWED, FOLLOWED_JOBS, Followed, WorkspaceRef
 from shared.world import Shelf, World
 
 CAUSED: Final = "caused"
@@ -95,16 +95,11 @@ async def put_away(world: World, before: datetime) -> None:
         FIRST: lambda text: said_at(text) < before.isoformat(),
         FOLLOWED: lambda text: _followed(text, before),
         FOLLOWED_JOBS: lambda text: text < before.isoformat(),
-        DEAD_LETTERS: lambda text: _brought_back(text) < before,
     }
     for folder, is_over in ended.items():
         for name, text in await everything(world.shelf, folder):
             if is_over(text):
                 await world.shelf.swap(folder, name, text, None)
-
-
-def _brought_back(text: str) -> datetime:
-    return msgspec.json.decode(text, type=DeadLetter).back or datetime.min.replace(tzinfo=UTC)
 
 
 def _followed(text: str, before: datetime) -> bool:

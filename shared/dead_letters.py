@@ -16,7 +16,9 @@ from typing import Final
 import msgspec
 
 from shared import notices, wire
-from shared.events import dead_letter
+from shared.answers import everything
+from shared.events import DeadLetter, dead_letter
+from shared.record import DEAD_LETTERS
 from shared.world import World
 
 log: Final = logging.getLogger("switchyard")
@@ -71,6 +73,14 @@ async def bring_back(world: World, now: datetime, sources: Sequence[str] = ()) -
         await world.dead_letters.drop(name, mark)
     await world.shelf.swap(*_BATCH, wire.dump(batch), None)
     return total
+
+
+async def put_away(world: World, before: datetime) -> None:
+    """Forgets why events were given up that were brought back so long ago."""
+    for name, text in await everything(world.shelf, DEAD_LETTERS):
+        back = wire.load(DeadLetter, text).back
+        if back is None or back < before:
+            await world.shelf.swap(DEAD_LETTERS, name, text, None)
 
 
 async def _begun(world: World, now: datetime) -> _Batch | None:

@@ -502,6 +502,7 @@ class Service:
         longest = timedelta(seconds=max([self.loaded.config.retention.records, *(rule.keep for rule in rules)]))
         await put_away(self.world, now - KEEP)
         await chain.put_away(self.world.shelf, now - longest)
+        await dead_letters.put_away(self.world, now - longest)
         await follow.remind(self.world)
         return await self.world.store.prune(now)
 

@@ -213,6 +213,20 @@ async def test_nothing_that_came_meanwhile_is_deleted(station: Station, outside:
     assert ((await station.record("e1")).deliveries, files) == (1, {})
 
 
+@pytest.mark.parametrize(("keep", "kept"), [("", False), ("    keep: 60d\n", True)])
+async def test_why_it_was_given_up_is_known_for_as_long_as_a_record_may_be(
+    outside: Outside, tmp_path: Path, keep: str, *, kept: bool
+) -> None:
+    with opened(tmp_path / "state.db") as database:
+        station = Station(outside, database, RULES + keep)
+        await back(station, [lost("e1")])
+        record = await station.record("e1")
+        await station.later(40 * 86_400)
+        await station.service.prune(outside.clock())
+        assert (await book.dead_letter(outside.shelf, record.id) is not None) == kept
+        assert (await station.service.world.store.event(record.id) is not None) == kept
+
+
 class Killed(BaseException):
     """As if the process had ended here."""
 
