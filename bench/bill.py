@@ -13,7 +13,7 @@ from typing import Any, Final
 HERE: Final = Path(__file__).parent
 COUNTED: Final = HERE / "cost.json"
 PRICES: Final = HERE / "prices.toml"
-DOC: Final = HERE.parent / "docs" / "azure.md"
+DOCS: Final = (HERE.parent / "docs" / "azure.md", HERE.parent / "docs" / "azure.ja.md")
 READMES: Final = {"en": HERE.parent / "README.md", "ja": HERE.parent / "README.ja.md"}
 BEGIN, END = "<!-- counted, by python -m bench.cost -->", "<!-- until here -->"
 SIZES: Final = (1_000, 100_000)
@@ -289,11 +289,12 @@ def _number(value: float) -> str:
 
 def written(text: str, measured: Measured, price: Mapping[str, Any]) -> str:
     """The document with the tables, and the cost of each of its steps, as they are now."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
     each = zip(*(steps(measured, price, size) for size in SIZES), strict=True)
-    said = iter([_step(costs, price["about"]["currency"]) for costs in each])
-    return _STEP.sub(lambda _: next(said), f"{head}{BEGIN}\n{tables(measured, price)}\n{END}{tail}")
+    said = iter([_step(costs, price["about"]["currency"], _STEP_JA in text) for costs in each])
+    text = STEP.sub(lambda _: next(said), text)
+    head, begin, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{tables(measured, price)}\n{END}{tail}" if begin else text
 
 
 def summary(measured: Measured, price: Mapping[str, Any], language: str) -> str:
@@ -317,10 +318,14 @@ def summarised(text: str, line: str) -> str:
 
 
 _SUMMARY: Final = re.compile(r"^(At example prices|費用の目安は).*$", re.MULTILINE)
-_STEP: Final = re.compile(r"^\*A month:\*.*$", re.MULTILINE)
+_STEP_JA: Final = "*月額:*"
+STEP: Final = re.compile(r"^\*(A month|月額):\*.*$", re.MULTILINE)
 
 
-def _step(costs: tuple[float, ...], currency: str) -> str:
+def _step(costs: tuple[float, ...], currency: str, japanese: bool) -> str:  # noqa: FBT001 (one of two languages)
+    if japanese:
+        said = "、".join(f"{size:,} 件/日で {cost:.2f} {currency}" for cost, size in zip(costs, SIZES, strict=True))
+        return f"{_STEP_JA} {said if any(costs) else 'なし'}。"
     if not any(costs):
         return "*A month:* nothing."
     said = " and ".join(

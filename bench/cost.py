@@ -35,7 +35,7 @@ from croniter import croniter
 from msgspec.structs import replace as changed
 
 import function_app
-from bench.bill import COUNTED, DOC, PRICES, READMES, Counted, Measured, prices, summarised, summary, tables, written
+from bench.bill import COUNTED, DOCS, PRICES, READMES, Counted, Measured, prices, summarised, summary, tables, written
 from functions import host as functions_host
 from functions import rollouts
 from functions.web import web_app
@@ -693,7 +693,8 @@ def main() -> None:
     print(tables(measured, price))
     if given.write:
         COUNTED.write_text(json.dumps(asdict(measured), indent=1, sort_keys=True) + "\n")
-        DOC.write_text(written(DOC.read_text(encoding="utf-8"), measured, price), encoding="utf-8")
+        for document in DOCS:
+            document.write_text(written(document.read_text(encoding="utf-8"), measured, price), encoding="utf-8")
         for language, readme in READMES.items():
             line = summary(measured, price, language)
             readme.write_text(summarised(readme.read_text(encoding="utf-8"), line), encoding="utf-8")

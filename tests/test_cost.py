@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from bench.bill import (
     BEGIN,
     COUNTED,
-    DOC,
+    DOCS,
     PRICES,
     READMES,
     SIZES,
+    STEP,
     Counted,
     Line,
     Measured,
@@ -66,10 +68,18 @@ def test_a_line_of_the_access_log_is_a_transaction_of_a_class_with_a_price(
     assert expected in PRICE["storage"]["ten_thousand"]
 
 
-def test_the_document_says_what_was_counted_and_what_it_costs() -> None:
-    text = DOC.read_text(encoding="utf-8")
-    assert BEGIN in text
+@pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
+def test_the_document_says_what_was_counted_and_what_it_costs(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert len(STEP.findall(text)) == 10
     assert written(text, MEASURED, PRICE) == text, "python -m bench.cost --kept --write"
+    assert BEGIN in DOCS[0].read_text(encoding="utf-8")
+
+
+def test_the_steps_are_typed_alike_in_both_languages() -> None:
+    english, japanese = (re.findall(r"```.*?```", path.read_text(encoding="utf-8"), re.DOTALL) for path in DOCS)
+    assert len(japanese) > 10
+    assert english[: len(japanese)] == japanese
 
 
 @pytest.mark.parametrize("language", READMES)
