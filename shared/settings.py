@@ -38,6 +38,9 @@ NOT_FOR_RULES: Final = (
     "is a setting of the service itself, which no rule may name: put what the rule needs in a setting of its own"
 )
 
+_UNRESOLVED: Final = "@Microsoft.KeyVault("
+"""What stands in the environment where Azure could not read the secret that a setting refers to: no value, and nothing to sign with."""
+
 _FOLDERS: Final = ("rules", "rollouts", "quality", "templates", "pipelines", "samples")
 _CONFIGURATION: Final = re.compile(
     r"switchyard\.yaml|(rules|rollouts|quality|templates|pipelines)/.+\.ya?ml|samples/.+\.json"
@@ -121,7 +124,7 @@ class Settings:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Settings":
-        """From the environment. An empty variable counts as absent."""
+        """From the environment. An empty variable counts as absent, and so does a Key Vault reference that Azure could not follow."""
         names = {
             "config": "SWITCHYARD_CONFIG",
             "public_url": "SWITCHYARD_PUBLIC_URL",
@@ -147,7 +150,11 @@ class Settings:
             "topic": "SWITCHYARD_TOPIC_ENDPOINT",
             "client_id": "AZURE_CLIENT_ID",
         }
-        found: dict[str, Any] = {setting: environ[name] for setting, name in names.items() if environ.get(name)}
+        found: dict[str, Any] = {
+            setting: value
+            for setting, name in names.items()
+            if (value := environ.get(name)) and not value.startswith(_UNRESOLVED)
+        }
         lists = {
             "sources": SOURCES,
             "allowed_hosts": ALLOWED_HOSTS,
@@ -231,6 +238,11 @@ class Secrets:
         if not value:
             raise PermanentError(
                 f"the setting {name} is not there: set it in the environment, or as a Key Vault reference"
+            )
+        if value.startswith(_UNRESOLVED):
+            raise PermanentError(
+                f"the Key Vault reference of the setting {name} is not resolved: put the secret into the vault, let the app's "
+                "identity read it ('Key Vault Secrets User'), and restart the app"
             )
         return value
 
