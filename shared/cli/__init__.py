@@ -130,7 +130,13 @@ def _assess(parser: argparse.ArgumentParser) -> None:
 def _filters(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(module="filters")
     _config(parser)
-    parser.add_argument("--topic", metavar="NAME", help="only of this workspace or publisher")
+    parser.add_argument("--topic", metavar="NAME", help="only of this workspace, by name or ARM id, or publisher")
+    parser.add_argument(
+        "--deliver",
+        choices=("function", "queue"),
+        default="function",
+        help="to on_event by its key, or to the queue switchyard-events by the topic's identity, with dead letters (function)",
+    )
     parser.add_argument(
         "--one", action="store_true", help="one subscription a topic: fewer to keep, and more events that no rule wants"
     )

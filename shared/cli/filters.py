@@ -5,18 +5,19 @@ this machine.
 import json
 import re
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from shared.cli.given import FailedError, printable
+from shared.cloud.dead_letters import CONTAINER as DEAD_LETTERS
 from shared.guards.needs import needs
 from shared.record import WorkspaceRef
 from shared.rules.filters import Filters, Subscription, Topic, filters
 from shared.rules.load import load_texts
 from shared.rules.tree import nearest
-from shared.settings import read_folder
+from shared.settings import INTAKE_QUEUE, read_folder
 
 _SHOWN: Final = 6
 """Rules, or conditions, that a comment names one by one."""
@@ -44,12 +45,16 @@ def run(arguments: Namespace) -> int:
     if arguments.json or arguments.format == "json":
         print(as_json(found))
     else:
-        print(as_bicep(found, cloudevents=arguments.cloudevents), end="")
+        queue = arguments.deliver == "queue"
+        print(as_bicep(found, cloudevents=arguments.cloudevents, queue=queue), end="")
     return 0
 
 
 def _only(found: Filters, name: str) -> Filters:
-    topics = tuple(topic for topic in found.topics if topic.name == name)
+    """By the name of a workspace or publisher, or the resource id of a workspace."""
+    topics = tuple(
+        topic for topic in found.topics if topic.name == name or (_source(topic) or "").casefold() == name.casefold()
+    )
     if not topics:
         raise FailedError(f"no topic {name!r} is needed{nearest(name, [topic.name for topic in found.topics])}")
     return msgspec.structs.replace(found, topics=topics)
@@ -112,26 +117,82 @@ def _topic_type(topic: Topic) -> str | None:
     return _SYSTEM.get(topic.kind)
 
 
-def as_bicep(found: Filters, *, cloudevents: bool = False) -> str:
+def as_bicep(found: Filters, *, cloudevents: bool = False, queue: bool = False) -> str:
+    """`queue`: delivered to the storage queue by the identity of the topic, with dead letters; else to the function, by its key."""
     names = _Names()
+    schema = "CloudEventSchemaV1_0" if cloudevents else "EventGridSchema"
+    way = _by_identity(schema) if queue else _by_key(schema)
     rows = [
         f"// Event Grid subscriptions for the rules of configuration {found.version}. What each lets through that no rule wants",
         "// stands above it. They go into the resource group of their topic; `switchyard filters --topic NAME` prints one topic.",
         *(f"// {printable(note)}" for note in found.notes),
         "",
-        "@description('Resource id of the function that takes events: .../sites/APP/functions/on_event')",
-        "param functionId string",
+        *way.parameters,
     ]
     for topic in found.topics:
-        rows += ["", *_topic_rows(topic, names, "CloudEventSchemaV1_0" if cloudevents else "EventGridSchema")]
+        rows += ["", *_topic_rows(topic, names, way)]
     return "\n".join(rows) + "\n"
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """How events are delivered: the parameters of the file, what a subscription says of it, and how its name begins."""
+
+    parameters: Sequence[str]
+    properties: Mapping[str, object]
+    stem: str
+
+
+_SYSTEM_ASSIGNED: Final = {"type": "SystemAssigned"}
+_FOREVER: Final = -1
+_TRIES: Final = {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
+"""The most that Event Grid offers: a day."""
+
+_STEM: Final = "switchyard"
+
+
+def _by_key(schema: str) -> _Way:
+    """Event Grid calls the function. It takes the key itself."""
+    parameters = (
+        "@description('Resource id of the function that takes events: .../sites/APP/functions/on_event')",
+        "param functionId string",
+    )
+    called = {"endpointType": "AzureFunction", "properties": {"resourceId": _Symbol("functionId")}}
+    return _Way(parameters, {"destination": called, "eventDeliverySchema": schema}, _STEM)
+
+
+def _by_identity(schema: str) -> _Way:
+    """Event Grid fills the queue. What it can't put there within a day is a dead letter, and comes back into the record."""
+    parameters = (
+        "@description('Resource id of the storage account of the app, in whose queue and container the topics may write')",
+        "param storageId string",
+        "",
+        "@description('How the names of the subscriptions begin: another for each app that listens to the same topic')",
+        "@maxLength(16)",
+        f"param names string = '{_STEM}'",
+    )
+    account = {"resourceId": _Symbol("storageId")}
+    queue = account | {"queueName": INTAKE_QUEUE, "queueMessageTimeToLiveInSeconds": _FOREVER}
+    letters = account | {"blobContainerName": DEAD_LETTERS}
+    properties = {
+        "deliveryWithResourceIdentity": {
+            "identity": _SYSTEM_ASSIGNED,
+            "destination": {"endpointType": "StorageQueue", "properties": queue},
+        },
+        "deadLetterWithResourceIdentity": {
+            "identity": _SYSTEM_ASSIGNED,
+            "deadLetterDestination": {"endpointType": "StorageBlob", "properties": letters},
+        },
+        "eventDeliverySchema": schema,
+        "retryPolicy": _TRIES,
+    }
+    return _Way(parameters, properties, "${names}")
 
 
 class _Names:
     """Symbols of the file: each once."""
 
     def __init__(self) -> None:
-        self._taken = {"functionId"}
+        self._taken = {"functionId", "storageId", "names"}
 
     def new(self, *words: str) -> str:
         parts = re.findall(r"[A-Za-z0-9]+", " ".join(words)) or ["topic"]
@@ -145,7 +206,7 @@ class _Names:
         return name
 
 
-def _topic_rows(topic: Topic, names: _Names, schema: str) -> Iterator[str]:
+def _topic_rows(topic: Topic, names: _Names, way: _Way) -> Iterator[str]:
     kind = "topics" if topic.name == "your own topic" else "systemTopics"
     source = _source(topic)
     where = f" of {source}" if source else f" with the events of {topic.name}"
@@ -165,13 +226,8 @@ def _topic_rows(topic: Topic, names: _Names, schema: str) -> Iterator[str]:
         own = names.new(topic.name, sub.name.removeprefix("switchyard-"))
         yield f"resource {own} 'Microsoft.EventGrid/{kind}/eventSubscriptions@2025-02-15' = {{"
         yield f"  parent: {symbol}"
-        yield f"  name: {_text(sub.name)}"
-        properties = {
-            "destination": {"endpointType": "AzureFunction", "properties": {"resourceId": _Symbol("functionId")}},
-            "eventDeliverySchema": schema,
-            "filter": filter_of(sub),
-        }
-        yield from _value("properties", properties, 1)
+        yield f"  name: '{way.stem}{sub.name.removeprefix(_STEM)}'"  # letters and dashes
+        yield from _value("properties", {**way.properties, "filter": filter_of(sub)}, 1)
         yield "}"
 
 
@@ -203,6 +259,8 @@ def _value(name: str, value: object, depth: int) -> Iterator[str]:
 def _scalar(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
     return value if isinstance(value, _Symbol) else _text(str(value))
 
 
