@@ -7,17 +7,20 @@ DURABLE := .venv-durable
 ENGINES := .venv-bench
 AUDIT := .venv-audit
 PARTS := .state/parts.cdx.json
+TEMPLATES := .venv-infra
 # Long stories: of whole processes, which mostly wait, and of a month. Beside the others they cost next to no time.
 STORIES := tests/test_kill.py tests/test_story.py tests/test_quality_story.py
 
 run: $(READY)
 	@$(BIN)/switchyard serve --simulate --story
 
-test: lint check parts $(DURABLE)/.ready
+test: lint check parts $(DURABLE)/.ready $(TEMPLATES)/.ready
 	@mkdir -p .state
 	@$(BIN)/python -m pytest $(STORIES) > .state/stories.txt 2>&1 & stories=$$!; \
+	  $(TEMPLATES)/bin/python -m pytest --confcutdir=tests/infra tests/infra > .state/infra.txt 2>&1 & templates=$$!; \
 	  $(BIN)/python -m pytest $(STORIES:%=--ignore=%); others=$$?; \
 	  wait $$stories; result=$$?; echo "Long stories ($(STORIES)):"; cat .state/stories.txt; \
+	  wait $$templates; result=$$((result + $$?)); echo "Templates (tests/infra):"; cat .state/infra.txt; \
 	  exit $$((others + result))
 	$(DURABLE)/bin/python -m pytest --confcutdir=tests/durable tests/durable
 
@@ -52,8 +55,8 @@ audit: $(AUDIT)/.ready
 $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
 	@sh bootstrap.sh $(VENV)
 
-# Further environments, for what does not go together with ours: the next Durable Functions (docs/decisions/0004), and the rule
-# engines that bench/match.py measures.
+# Further environments, for what does not go together with ours: the next Durable Functions (docs/decisions/0004), the rule
+# engines that bench/match.py measures, and what reads the templates of infra/ (docs/decisions/0009).
 .venv-%/.ready: requirements-%.txt $(READY)
 	@$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-$*
 	@VIRTUAL_ENV=$(CURDIR)/.venv-$* $(BIN)/uv pip install -q --require-hashes -r requirements-$*.txt
@@ -66,7 +69,8 @@ locks: $(READY)
 	$(COMPILE) --extra local --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	sed -n '/^azure-functions-durable==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group durable -c - -o requirements-durable.txt
 	sed -n 's/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group audit -c - -o requirements-audit.txt
+	$(COMPILE) --group infra -o requirements-infra.txt
 	sed -n '/^python-dateutil==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group bench -c - -o requirements-bench.txt
 
 clean:
-	rm -rf $(VENV) $(DURABLE) $(ENGINES) $(AUDIT) .state
+	rm -rf $(VENV) $(DURABLE) $(ENGINES) $(AUDIT) $(TEMPLATES) .state

@@ -45,6 +45,7 @@ def blocks(name):
         ("requirements-durable.txt", group("durable")),
         ("requirements-bench.txt", group("bench")),
         ("requirements-audit.txt", group("audit")),
+        ("requirements-infra.txt", group("infra")),
     ],
 )
 def test_what_is_asked_for_is_what_is_pinned(name, wanted):
@@ -69,6 +70,7 @@ def one_line(block):
         "requirements-durable.txt",
         "requirements-bench.txt",
         "requirements-audit.txt",
+        "requirements-infra.txt",
     ],
 )
 def test_every_pin_has_a_hash_and_no_line_names_a_host(name):
@@ -93,7 +95,7 @@ def test_every_direct_dependency_has_its_reason():
     reasons = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
     assert [
         name
-        for name in asked("local", "dev") | group("durable") | group("bench") | group("audit")
+        for name in asked("local", "dev") | group("durable") | group("bench") | group("audit") | group("infra")
         if f"`{name}`" not in reasons
     ] == []
 
