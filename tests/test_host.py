@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
+import azure.functions as func
 import pytest
 from msgspec.structs import replace as changed
 
@@ -112,6 +113,18 @@ async def test_one_bad_event_in_a_batch_does_not_touch_its_neighbours(served):
     assert len(refused) == 4
     reasons = [(await served.get(f"/api/events/{one['id']}"))["refusal"] for one in refused]
     assert any("eventTime is 'soon'" in str(reason) for reason in reasons)
+
+
+async def test_dead_letters_that_lie_beside_the_state_file_come_back(served, tmp_path):
+    letters = tmp_path / "dead-letters" / "SWITCHYARD"
+    letters.mkdir(parents=True)
+    (letters / "1.json").write_text(json.dumps([run_event("a") | {"deadLetterReason": "TimeToLiveExceeded"}]))
+    (letters / "2.json.tmp").write_text("[")  # still being written
+    (on_timer,) = [one for one in served.host.functions.timers.values() if one.name == "on_dead_letters"]
+    await on_timer(func.TimerRequest(past_due=False))
+    (record,) = [one for one in await served.records() if one["event"]["type"] == "RunCompleted"]
+    assert (await served.get(f"/api/events/{record['id']}"))["dead_letter"]["reason"] == "TimeToLiveExceeded"
+    assert [path.name for path in letters.iterdir()] == ["2.json.tmp"]
 
 
 async def test_what_is_not_json_is_kept_with_its_bytes(served):
