@@ -187,6 +187,9 @@ TYPES: Final = (
 )
 """The short names. Any other event is known by its full type."""
 
+DEEPEST: Final = 64
+"""Levels of a payload; those of Azure have five."""
+
 OWN: Final = "Switchyard."
 """Prefix of the raw type of events that this service raises itself."""
 
@@ -208,6 +211,8 @@ def parse(envelope: Mapping[str, object], received: datetime | None = None) -> E
         if not isinstance(keys.get(key), str) or not keys[key]
     ]
     data = keys.get("data")
+    if _too_deep(data):
+        wrong.append(f"data is nested deeper than {DEEPEST} levels")
     if not isinstance(data, dict | None):
         wrong.append(f"data is {_kind(data)}, expected an object")
     subject = keys.get("subject")
@@ -228,6 +233,21 @@ def expected(source: str, sources: Sequence[str]) -> bool:
     return not sources or any(
         name == one or (one.endswith("/*") and name.startswith(one.removesuffix("*"))) for one in sources
     )
+
+
+def _too_deep(data: object) -> bool:
+    """Level by level: whoever nests without end must not reach the end of our stack either."""
+    level = [data] if isinstance(data, dict | list) else []
+    for _ in range(DEEPEST):
+        if not level:
+            return False
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
 
 
 def _kind(value: object) -> str:

@@ -520,7 +520,7 @@ def readable(raw: bytes) -> Event:
     """An event out of bytes that were refused once."""
     try:
         envelope = msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise PermanentError(f"still not JSON: {error}") from error
     if not isinstance(envelope, dict):
         raise PermanentError("still not an event: expected a JSON object")

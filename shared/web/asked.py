@@ -115,7 +115,7 @@ async def said(request: Request) -> Mapping[str, object]:
         return told(request, dict(parse_qsl(body.decode(errors="replace"))))
     try:
         return told(request, msgspec.json.decode(body, type=dict[str, object]))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Unclear([Wrong("body", f"the body is not a JSON object: {error}")]) from error
 
 

@@ -480,7 +480,8 @@ def _page(
         )
     )
     said = {"Vary": "Accept-Language, Cookie", "Cache-Control": "no-store", "Content-Language": words.language}
-    response = Response(html, status, {**said, **(headers or {})}, "text/html")
+    shown = html.encode(errors="replace")  # what was refused may hold halves of characters
+    response = Response(shown, status, {**said, **(headers or {})}, "text/html")
     if request.query_params.get("lang") in LANGUAGES:
         response.set_cookie(_COOKIE, words.language, max_age=_YEAR, samesite="lax", httponly=True)
     return response
