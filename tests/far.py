@@ -21,15 +21,17 @@ from ruamel.yaml import YAML
 
 from local.host import Host
 from shared import wire
-from shared.book import HEADS
+from shared.book import HEADS, heads
 from shared.follow import account_of
 from shared.record import FINAL, EventRecord, IntentRecord, State
 from shared.settings import WORK_QUEUE
+from shared.web import app
 from shared.world import Queue
 from simulator.app import Box
 from simulator.eventgrid import TOPIC_KEY
 from simulator.state import Channel, Fault
 from tests.station import WORKSPACE, run_event
+from tests.test_web import ask
 
 type Trial = Literal["success", "refusal", "rate limit", "lost answer", "restart"]
 
@@ -48,7 +50,8 @@ RATE: Final = 60
 DOC: Final = Path(__file__).parent.parent / "docs" / "actions.md"
 BEGIN, END = "<!-- the trials, by python -m tests.far -->", "<!-- until here -->"
 
-SECRETS: Final = {name: f"marker-{name.lower()}" for name in ("FAR_TOKEN", "FAR_SIGN")}
+SECRETS: Final = {name: f"marker-{name.lower()}" for name in ("FAR_TOKEN", "FAR_SIGN", "SWITCHYARD_SIGNING_KEY")}
+PEOPLE: Final[Sequence[Channel]] = ("teams", "email", "sms")
 
 
 @dataclass(frozen=True)
@@ -253,7 +256,25 @@ class Ground:
         found = [await store.event(_name(one, trial)) for one in self.far for trial in TRIALS]
         records = [one for one in found if isinstance(one, EventRecord)]
         intents = await store.intents([one.id for one in records])
-        return [*map(wire.dump, records), *(wire.dump(one) for several in intents.values() for one in several)]
+        shown = [wire.dump(one) for several in intents.values() for one in several]
+        return [*map(wire.dump, records), *shown, *await self._pages(host, [one.id for one in records])]
+
+    async def _pages(self, host: Host, records: Sequence[str]) -> list[str]:
+        """What the API and the console say, and what people were told."""
+        site = app(lambda: host.service)
+        ways = ("/api/events/{}", "/api/events/{}/chain", "/events/{}")
+        lists = ("/", "/rollouts", "/silences", "/freezes", "/api/events?limit=500", "/api/config", "/api/health")
+        rollouts = [head.id for _, head in await heads(host.service.world.shelf, limit=50)]
+        paths = [
+            *lists,
+            *(way.format(one) for one in records for way in ways),
+            *(way.format(one) for one in rollouts for way in ("/api/rollouts/{}", "/rollouts/{}")),
+        ]
+        answers = [await ask(site, "GET", path, {}) for path in paths]
+        assert {one.status for one in answers} == {200}
+        messages = [one for channel in PEOPLE for one in self.box.sim.inbox.all(channel)]
+        assert messages
+        return [*(one.text for one in answers), *(json.dumps(one.payload, default=str) for one in messages)]
 
 
 def _name(far: Far, trial: Trial) -> str:
