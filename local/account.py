@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
+from shared.errors import printable
 from shared.events import OWN, Event
 from shared.record import Decision, Verdict
 from shared.rollout import words
@@ -249,7 +250,8 @@ class Account:
             self._print(f"{_INDENT}[yellow]■[/] {escape(name)}: the last good version stays in force")
 
     def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, highlight=False)
+        # What others named may hold control characters: they are shown, and move nobody's cursor.
+        self._console.print(printable(line), soft_wrap=True, highlight=False)
 
 
 def _head(event: Event) -> str:

@@ -17,12 +17,23 @@ from local import simulated
 from local.account import Account
 from local.dead_letters import FOLDER
 from local.host import Host, listening, wall
+from shared.errors import printable
+
+
+class Plain(logging.Formatter):
+    """One record stays one record: what others named makes no line of its own, and moves nobody's cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        first, *rest = super().format(record).split("\n")
+        return "\n".join([printable(first), *(f"  {printable(line)}" for line in rest)])
 
 
 def serve(config: Path, port: int, state: Path, *, simulate: bool, story: bool) -> int:
     """Serves until it is told to stop. The exit code."""
     console = Console()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    said = logging.StreamHandler()
+    said.setFormatter(Plain("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[said])
     base = os.environ.get("SWITCHYARD_PUBLIC_URL") or f"http://localhost:{port}"  # noqa: TID251 (the edge)
     box = held = None
     try:

@@ -50,3 +50,8 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+def printable(text: str) -> str:
+    """What others wrote, for a terminal or a log: control characters are shown, not obeyed."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -5,6 +5,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import azure.functions as func
 import msgspec
@@ -20,7 +21,7 @@ from shared.events import DEEPEST
 from shared.settings import WORK_QUEUE
 from shared.web import app
 from shared.world import Search
-from tests.station import Station, opened, run_event
+from tests.station import WORKSPACE, Station, opened, run_event
 from tests.test_web import ask
 from tests.world import Outside
 
@@ -194,7 +195,7 @@ async def test_what_is_larger_than_anything_event_grid_sends_is_refused_at_the_d
 
 
 async def test_a_payload_of_a_megabyte_with_as_many_keys_as_fit_is_decided():
-    data = {f"key{n}": n for n in range(50_000)}
+    data: Any = {f"key{n}": n for n in range(50_000)}
     with station() as at:
         assert await push(at, msgspec.json.encode(run_event("wide", runTags={"team": "fraud"}, **data))) == 202
         await at.work()
@@ -206,11 +207,11 @@ async def test_halves_of_characters_and_nul_are_kept_as_they_can_be():
     function = discover(function_app.app).eventgrid["on_event"]
     for n, odd in enumerate(["\ud800", "a\x00b", "\udfff x", "\u202e", 10**400, float("nan"), float("inf")]):
         with station() as at:
-            data = {"runId": "r", "runTags": {"team": odd, "\ud800": 1}}
+            data: Any = {"runId": "r", "runTags": {"team": odd, "\ud800": 1}}
             event = func.EventGridEvent(
                 id=f"e{n}",
                 data=data,
-                topic=run_event("x")["topic"],
+                topic=WORKSPACE,
                 subject="experiments/x/runs/r",
                 event_type="Microsoft.MachineLearningServices.RunCompleted",
                 event_time=None,

@@ -1,19 +1,21 @@
 """The live account tells what happens to a rollout in a few lines; its minutes are in the console."""
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
 
 from local.account import Account
 from local.rollouts import Rollouts
+from local.serve import Plain
 from shared.conduct import Conductor
 from shared.rules.load import load_texts
 from tests.fleet import Fate
-from tests.station import SWITCHYARD
+from tests.station import SWITCHYARD, Station, opened, run_event
 from tests.test_rollouts import POLICY, STORIES, Machine
 from tests.test_versions import BROKEN, OTHER, RULES
-from tests.world import VirtualClock
+from tests.world import Outside, VirtualClock
 
 
 async def told(policy, fate):
@@ -74,3 +76,32 @@ async def test_an_edit_of_the_rules_has_its_line_and_what_is_wrong_with_it():
     assert f"rules: 2 in force, version {after.version} (rules/c.yaml changed; rules/b.yaml gone)" in first
     assert "refused  rules/a.yaml:1:28: unknown event type 'RunComplete'" in rest[0]
     assert "rules/a.yaml: the last good version stays in force" in rest[1]
+
+
+HOSTILE = "run\x1b[2J\x1b]0;owned\x07\r\nfake: all is well\u202e[red]x[/]"
+
+
+async def test_no_name_moves_the_cursor_makes_a_line_or_a_colour(tmp_path):
+    """Whoever names a run chooses what an operator's terminal is told to print."""
+    text = io.StringIO()
+    clock = VirtualClock()
+    account = Account(Console(file=text, width=300, force_terminal=True), "http://localhost:7071", clock)
+    with opened(tmp_path / "state.db") as database:
+        at = Station(Outside(), database, "rules: [{name: all, event: RunCompleted, do: [{notify: fraud}]}]")
+        at.service._listener = account
+        await at.send(run_event("e1", runId=HOSTILE), {"id": HOSTILE, "eventType": HOSTILE, "topic": 7})
+        await at.work()
+    said = text.getvalue()
+    assert "run\\x1b[2J" in said
+    assert "[red]x[/]" in said
+    assert not {"\x1b[2J", "\x1b]0", "\x07", "\u202e"} & {
+        mark for mark in ("\x1b[2J", "\x1b]0", "\x07", "\u202e") if mark in said
+    }
+    assert "\nfake:" not in said
+
+
+def test_a_log_record_stays_one_record():
+    record = logging.LogRecord("switchyard", logging.ERROR, "f", 1, "no %s", (HOSTILE,), None)
+    said = Plain("%(levelname)s %(name)s: %(message)s").format(record)
+    assert "\x1b" not in said
+    assert [line for line in said.split("\n") if not line.startswith(("ERROR switchyard: ", "  "))] == []

@@ -24,9 +24,10 @@ from shared.messages import (
     needs,
     parse_template,
     render,
+    sandbox,
 )
 from shared.messages.together import together
-from shared.record import Facts, Job
+from shared.record import Facts, Job, view
 from simulator import cards
 
 NOW = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
@@ -685,6 +686,29 @@ def test_what_templates_can_say(text: str, words: str):
 )
 def test_no_template_grows_beyond_measure(text: str):
     assert len(said(text, tags={"long": "x" * 10_000, "list": [1] * 10_000})) <= 20_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for one in event.data.many %}{% if (event.tags.long | replace('x', event.tags.long) | length) == 1 %}y{% endif %}{% endfor %}",
+        "{% for one in event.data.many %}{% if (event.data.many | sort | length) == 1 %}y{% endif %}{% endfor %}",
+        "{% for one in event.data.many %}{% if (event.data | tojson | length) == 1 %}y{% endif %}{% endfor %}",
+        "".join(
+            "{{ (event.data.many | sort | tojson | replace('1', event.tags.long) | short(5)) }}" for _ in range(200)
+        ),
+    ],
+)
+def test_no_template_goes_through_more_than_a_message_needs(text: str):
+    """A hostile template and a large event together: what is counted is the work, not the clock."""
+    data = {"many": list(range(100_000))}
+    context = {"event": view(event("X", tags={"long": "x" * 10_000}, data=data), Facts()), "language": "en"}
+    for way in (sandbox.text, sandbox.value):
+        with pytest.raises(
+            ValueError, match=r"SecurityError: it goes through more than 5,000,000 characters and entries"
+        ):
+            way(text, context)
+        assert way("{{ event.data.many | length }}", context) in {"100000", 100000}  # the next one begins anew
 
 
 @given(st.text(max_size=60) | st.text("{}%# |.()[]'\"event12+*-~", max_size=60))

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from shared.cli.given import FailedError, envelopes, printable, read
-from shared.errors import PermanentError
+from shared.cli.given import FailedError, envelopes, read
+from shared.errors import PermanentError, printable
 from shared.events import Event, parse
 from shared.record import Facts
 from shared.rules.explain import as_json, as_text, explain

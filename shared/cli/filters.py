@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
-from shared.cli.given import FailedError, printable
+from shared.cli.given import FailedError
 from shared.cloud.dead_letters import CONTAINER as DEAD_LETTERS
+from shared.errors import printable
 from shared.guards.needs import needs
 from shared.record import WorkspaceRef
 from shared.rules.filters import Filters, Subscription, Topic, filters

@@ -33,8 +33,3 @@ def envelopes(name: str) -> list[dict[str, object]]:
     if not found or len(found) < len(things):
         raise FailedError(f"{name} holds no event: expected an object, or an array of objects")
     return found
-
-
-def printable(text: str) -> str:
-    """What others wrote, for a terminal: control characters are shown, not obeyed."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -15,7 +15,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from shared.cli.given import FailedError, printable
+from shared.cli.given import FailedError
+from shared.errors import printable
 from shared.rehearsal.account import as_json, as_markdown, as_text
 from shared.rehearsal.impact import Comparison, Part, Replay, Side, impact
 from shared.rules.load import Loaded, load_texts

@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from shared.cli.given import FailedError, printable
+from shared.cli.given import FailedError
+from shared.errors import printable
 
 SCOPE: Final = "SWITCHYARD_SCOPE"
 """The setting with the scope of the app that signs people in; without it no token is sent."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from shared.cli.given import FailedError, printable
+from shared.cli.given import FailedError
+from shared.errors import printable
 from shared.rehearsal.story import FOLDER, read_stories
 from shared.rehearsal.trial import as_text, covered_text, try_all
 from shared.rules.load import load_texts

@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from shared.cli.given import FailedError, envelopes, printable
-from shared.errors import PermanentError
+from shared.cli.given import FailedError, envelopes
+from shared.errors import PermanentError, printable
 from shared.events import parse
 
 _PATH: Final = "/runtime/webhooks/eventgrid?functionName=on_event"

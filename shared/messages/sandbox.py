@@ -4,10 +4,11 @@ that could run long, grow large or look behind a value.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from itertools import islice
 from typing import Final
 
@@ -27,6 +28,15 @@ LONGEST: Final = 20_000
 """Characters of one template, and of what it renders."""
 
 _RANGE: Final = 1000
+"""Turns of one loop."""
+
+_WORK: Final = 2_500_000
+"""Characters and entries that the filters and loops of one template go through: enough for any message, done within a second."""
+
+_TURNS: Final = "(turns)"
+"""A filter that nobody can write: it is put around what a loop goes through."""
+
+_left: ContextVar[list[int]] = ContextVar("what a template may still go through")
 NAMES: Final = frozenset({"event", "rule", "collected", "key", "links", "now", "language"})
 
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
@@ -154,6 +164,35 @@ def _rounded(value: object, digits: int = 0) -> object:
     return round(value, digits) if isinstance(value, int | float) and digits else round(float(str(value)))
 
 
+def _spend(*values: object) -> None:
+    """Raises SecurityError when a template has gone through more than any message needs."""
+    left = _left.get(None)
+    if left is not None:
+        left[0] -= 10 + sum(len(one) for one in values if isinstance(one, str | list | tuple | dict))
+        if left[0] < 0:
+            raise SecurityError(f"it goes through more than {_WORK:,} characters and entries")
+
+
+def _counted(function: Callable[..., object]) -> Callable[..., object]:
+    """What goes in and what comes out counts."""
+
+    @wraps(function)  # Jinja2 marks on the function what it wants to be called with
+    def counted(*arguments: object, **named: object) -> object:
+        _spend(*arguments, *named.values())
+        found = function(*arguments, **named)
+        _spend(found)
+        return found
+
+    return counted
+
+
+def _turns(value: object) -> object:
+    """What a loop goes through: so many turns at the most, each of which counts."""
+    for one in islice(value if isinstance(value, Iterable) else (), _RANGE):
+        _spend(one)
+        yield one
+
+
 @cache
 def _environment() -> _Environment:
     environment = _Environment(
@@ -176,7 +215,9 @@ def _environment() -> _Environment:
         "short": _unless_missing(formats.short),
         "size": _unless_missing(formats.size),
         "tojson": _unless_missing(lambda value: msgspec.json.encode(value).decode()),
+        _TURNS: _turns,
     }
+    environment.filters |= {name: _counted(one) for name, one in environment.filters.items() if name != _TURNS}
     return environment
 
 
@@ -198,7 +239,9 @@ def _compiled(source: str) -> _Compiled:
         tree = environment.parse(source)
         for complaint in _complaints(tree):
             raise ValueError(complaint)
-        template = environment.from_string(source)
+        for loop in tree.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, _TURNS, [], [], None, None, lineno=loop.lineno, environment=environment)
+        template = environment.from_string(tree)
         single = _SINGLE.fullmatch(source)
         alone = len(tree.body) == 1 and isinstance(tree.body[0], nodes.Output) and len(tree.body[0].nodes) == 1
         expression = environment.compile_expression(single[1]) if single and alone else None
@@ -211,10 +254,10 @@ def _compiled(source: str) -> _Compiled:
 
 def _complaints(tree: nodes.Template) -> Iterator[str]:
     yield from _constructs(tree)
-    filters = _environment().filters
+    filters = _environment().filters.keys() - {_TURNS}
     for one in tree.find_all(nodes.Filter):
         if one.name not in filters:
-            yield f"line {one.lineno}: unknown filter {one.name!r}{_nearest(one.name, filters)}"
+            yield f"line {one.lineno}: unknown filter {one.name!r}{_nearest(one.name, sorted(filters))}"
     for name in sorted(find_undeclared_variables(tree) - NAMES - {"range"}):
         yield f"unknown name {name!r}{_nearest(name, NAMES)}"
     for field in tree.find_all(nodes.Getattr):
@@ -263,6 +306,7 @@ def text(source: str, context: Mapping[str, object]) -> str:
     """The text, up to LONGEST characters. Raises ValueError when it can't be rendered."""
     template = _compiled(source).template
     parts, length = [], 0
+    _left.set([_WORK])
     try:
         for part in template.generate(context):
             parts.append(part)
@@ -279,6 +323,7 @@ def value(source: str, context: Mapping[str, object]) -> str | float | bool:
     expression = _compiled(source).expression
     if expression is None:
         return text(source, context)
+    _left.set([_WORK])
     try:
         found = expression(context)
     except Exception as error:  # as above

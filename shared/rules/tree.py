@@ -25,6 +25,9 @@ from shared.errors import Problem
 type Scalar = str | int | float | bool | None
 type Plain = Scalar | list["Plain"] | dict[str, "Plain"]
 
+LONGEST: Final = 1_000_000
+"""Characters of one file."""
+
 _DEEPEST: Final = 30
 _MOST: Final = 200_000
 """Values in one file after its aliases are written out: a page of anchors can otherwise stand for billions."""
@@ -104,6 +107,9 @@ class _RefusedError(Exception):
 
 def read(file: str, text: str) -> tuple[Node | None, list[Problem]]:
     """The one document of a file. With problems the file is not to be used; duplicate keys are all told at once."""
+    if len(text) > LONGEST:
+        said = f"the file has {len(text):,} characters, and {LONGEST:,} is the limit: make several of it"
+        return None, [Problem(file, 1, 1, said)]
     reader = _Reader(file)
     try:
         node = reader.document(text)
