@@ -125,6 +125,18 @@ def test_the_bill_of_a_day_that_can_be_reckoned_by_hand() -> None:
     assert found["Event Grid"].cost == 0  # below what is free
 
 
+def test_what_is_priced_by_the_piece_is_as_many_as_the_templates_make() -> None:
+    alerts, topics, network = (
+        (COUNTED.parents[1] / "infra" / "modules" / f"{name}.bicep").read_text(encoding="utf-8")
+        for name in ("alerts", "delivery", "network")
+    )
+    assert PRICE["alerts"]["log_rules"] == len(re.findall(r"^    query: ", alerts, re.MULTILINE))
+    assert PRICE["alerts"]["metric_rules"] == alerts.count("metricAlerts@") + len(
+        re.findall(r"^    metric: ", topics, re.MULTILINE)
+    )
+    assert PRICE["options"]["private_endpoints"] == len(re.findall(r"^    group: ", network, re.MULTILINE))
+
+
 @given(st.floats(1, 1e6), st.floats(1, 1e6))
 def test_more_events_never_cost_less(some: float, others: float) -> None:
     few, many = sorted((some, others))
