@@ -22,8 +22,10 @@ from shared.record import (
     Intent,
     IntentRecord,
     IntentStatus,
+    Listed,
     Result,
     combined,
+    listed,
 )
 from shared.settings import WORK_QUEUE
 from shared.world import Claim, Clock, Search
@@ -308,6 +310,15 @@ class SqliteStore:
         sql = f"SELECT {_EVENT_COLUMNS} FROM events WHERE {clauses or '1'} ORDER BY received DESC, id LIMIT :limit"
         rows = await self._database.read(lambda db: db.execute(sql, values).fetchall())
         return [_event_record(row) for row in rows]
+
+    async def whole(self, id: str) -> tuple[EventRecord, list[IntentRecord]] | None:  # noqa: A002 (the word of the contract)
+        record = await self.event(id)
+        return None if record is None else (record, (await self.intents([record.id]))[record.id])
+
+    async def listed(self, search: Search) -> Sequence[Listed]:
+        records = await self.events(search)
+        intents = await self.intents([record.id for record in records])
+        return [listed(record, intents[record.id]) for record in records]
 
     async def intents(self, records: Sequence[str]) -> dict[str, list[IntentRecord]]:
         sql = f"SELECT record, {_INTENT_COLUMNS} FROM intents WHERE record = ? ORDER BY n"

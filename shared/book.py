@@ -229,8 +229,13 @@ async def _ended(shelf: Shelf, id_: str) -> bool:
 
 async def freezes(shelf: Shelf, now: datetime) -> Sequence[Freeze]:
     """Those in force, the one that ends last first."""
-    in_force = (one for one in await all_freezes(shelf) if one.lifted is None and one.until > now)
-    return sorted(in_force, key=lambda one: one.until, reverse=True)
+    return in_force(await all_freezes(shelf), now)
+
+
+def in_force(freezes: Sequence[Freeze], now: datetime) -> Sequence[Freeze]:
+    """Of these those in force, the one that ends last first."""
+    found = (one for one in freezes if one.lifted is None and one.until > now)
+    return sorted(found, key=lambda one: one.until, reverse=True)
 
 
 async def all_freezes(shelf: Shelf) -> Sequence[Freeze]:

@@ -1,5 +1,6 @@
 """The record: the stored account of an event with its decisions, actions and results."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -331,6 +332,66 @@ class EventRecord(Struct, frozen=True, omit_defaults=True):
     @property
     def kept_until(self) -> datetime:
         return self.until or self.received + KEEP
+
+
+class Deed(Struct, frozen=True, omit_defaults=True):
+    """An intent, as lists show it."""
+
+    key: str
+    rule: str
+    action: str
+    status: IntentStatus
+    maybe_twice: bool = False
+
+
+class Listed(Struct, frozen=True, omit_defaults=True):
+    """An event with its intents, as lists show it. `event`: without what only its own page shows."""
+
+    id: str
+    received: datetime
+    status: EventStatus
+    until: datetime
+    event: Event | None = None
+    matched: tuple[str, ...] = ()
+    deeds: tuple[Deed, ...] = ()
+    deliveries: int = 1
+    refusal: str = ""
+    replays: int = 0
+
+
+_IN_LISTS: Final = ("about", "said", "reason", "action")
+_LONGEST_IN_LISTS: Final = 500
+
+
+def listed(record: EventRecord, intents: Sequence[IntentRecord]) -> Listed:
+    """`intents`: in the order of the decision."""
+    event = record.event
+    if event is not None:
+        data: dict[str, object] = {
+            name: said[:_LONGEST_IN_LISTS] for name in _IN_LISTS if isinstance(said := event.data.get(name), str)
+        }
+        drift = replace(event.drift, features=(), crossed=()) if event.drift else None
+        event = replace(event, data=data, tags={}, properties={}, drift=drift)
+    return Listed(
+        record.id,
+        record.received,
+        record.status,
+        record.kept_until,
+        event,
+        matched(record),
+        tuple(
+            [Deed(one.intent.key, one.intent.rule, one.intent.action, one.status, one.maybe_twice) for one in intents]
+        ),
+        record.deliveries,
+        record.refusal[:_LONGEST_IN_LISTS],
+        record.replays,
+    )
+
+
+def matched(record: EventRecord) -> tuple[str, ...]:
+    """The rules that matched."""
+    verdicts = record.decision.verdicts if record.decision else ()
+    return tuple([verdict.rule for verdict in verdicts if verdict.outcome == "matched"])
 
 
 class Comment(Struct, frozen=True):

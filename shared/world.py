@@ -16,6 +16,7 @@ from shared.record import (
     IntentRecord,
     IntentStatus,
     Job,
+    Listed,
     Result,
     WorkspaceRef,
 )
@@ -232,7 +233,13 @@ class Store(Protocol):
     async def event(self, id: str) -> EventRecord | None:  # noqa: A002 (the word of the contract)
         """By the record's id or by the event's own; the newest where several share it."""
 
+    async def whole(self, id: str) -> tuple[EventRecord, list[IntentRecord]] | None:  # noqa: A002 (as above)
+        """An event as `event` finds it, with its intents as `intents` has them."""
+
     async def events(self, search: Search) -> Sequence[EventRecord]: ...
+
+    async def listed(self, search: Search) -> Sequence[Listed]:
+        """The same as lists show it, intents included. An intent that is being worked on may still stand as it was before."""
 
     async def intents(self, records: Sequence[str]) -> dict[str, list[IntentRecord]]:
         """The intents of each of these records, in the order of the decision."""

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from shared import wire
 from shared.errors import TemporaryError
 from shared.events import Event, Run
-from shared.record import Attempt, Checked, Decision, EventRecord, Facts, Intent, Job, Result, Verdict
+from shared.record import Attempt, Checked, Decision, EventRecord, Facts, Intent, Job, Result, Verdict, listed
 from shared.world import Search, Store
 from tests.world import START, VirtualClock
 
@@ -399,6 +399,43 @@ class StoreContract:
         assert {one.status for one in found[some.id]} == {"waiting"}
         assert found[none.id] == []
 
+    async def test_a_list_shows_what_the_records_say(self, place: Place) -> None:
+        done, failing, idle = taken(1, 3), taken(2, 2, age=timedelta(hours=1)), taken(3, 0, age=timedelta(days=2))
+        waiting, odd = taken(4, 1, age=timedelta(days=1), needs=True), refused()
+        for record in (done, failing, idle, waiting, odd):
+            await place.store.take_in(record)
+        await finish(place.store, done)
+        await place.store.claim(keys(failing)[0], START)
+        await place.store.settle(keys(failing)[0], "failed", attempt("failed"), maybe_twice=True)
+        await place.store.take_in(idle)
+        await place.store.decide(waiting.id, Decision("v2", 7), Facts(), [intent(waiting.id, 1, "late")])
+        await place.store.reopen(failing.id, keys(failing)[:1])
+        for search in (
+            Search(),
+            Search(status="decided"),
+            Search(type="RunCompleted", limit=2),
+            Search(status="refused"),
+        ):
+            records = await place.store.events(search)
+            intents = await place.store.intents([record.id for record in records])
+            assert await place.store.listed(search) == [listed(record, intents[record.id]) for record in records]
+            assert records
+        assert await place.store.listed(Search(status="deciding")) == []
+        assert await place.store.listed(Search(type="Other")) == []
+
+    async def test_an_event_comes_whole(self, place: Place) -> None:
+        record = taken(intents=12)
+        await place.store.take_in(record)
+        await place.store.claim(keys(record)[3], START)
+        assert record.event is not None
+        for name in (record.id, record.event.id):
+            found = await place.store.whole(name)
+            assert found is not None
+            assert found == (await kept(place.store, record), (await place.store.intents([record.id]))[record.id])
+            assert found[1][3].status == "running"
+        for name in ("", "nothing", "a/b", "'"):
+            assert await place.store.whole(name) is None
+
     # Memory
 
     async def test_a_limit_counts_each_key_once(self, place: Place) -> None:
@@ -463,7 +500,7 @@ class StoreContract:
         assert await place.store.prune(START) == 0
         assert len(await place.store.events(Search())) == 4
         await finish(place.store, waiting)
-        assert await place.store.prune(START) == 1
+        assert await place.store.prune(START + timedelta(days=2)) == 1
         assert await place.store.event(waiting.id) is None
 
     @pytest.mark.parametrize(("kept_for", "left"), [(timedelta(days=7), 0), (timedelta(days=400), 1)])

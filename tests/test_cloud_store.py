@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from shared import wire
 from shared.cloud.account import Account
 from shared.cloud.queue import AzureQueue
-from shared.cloud.storage import Row, Table
 from shared.cloud.store import LEASE, AzureStore
 from shared.errors import PermanentError, TemporaryError
 from shared.record import Decision, Facts
@@ -136,7 +135,7 @@ async def test_a_half_event_is_never_forgotten(place: Place, store_on: Open, que
         await broken.take_in(record)
     assert await place.store.prune(START) == 0
     assert await place.store.take_in(record) == "half"
-    assert await place.store.prune(START) == 1
+    assert await place.store.prune(START + timedelta(days=2)) == 1
 
 
 async def test_a_decision_whose_messages_did_not_get_queued_is_made_once_more(
@@ -215,8 +214,10 @@ async def test_what_is_forgotten_leaves_nothing_behind(
     service = await closing.enter_async_context(TableServiceClient.from_connection_string(account))
     names = [table.name async for table in service.list_tables()]
     assert sorted(names) == ["switchyardevents", "switchyardlisting", "switchyardmemory"]
+    left = []
     for name in names:
-        assert [row async for row in service.get_table_client(name).list_entities()] == []
+        left += [row["RowKey"] async for row in service.get_table_client(name).list_entities()]
+    assert left == ["~"]  # that nothing of version 0.1 is left to look for
 
 
 async def test_parts_that_never_came_together_are_forgotten(place: Place, clock: VirtualClock) -> None:
@@ -288,25 +289,3 @@ def test_the_lock_of_azurite_names_no_package_host() -> None:
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert packages
     assert [name for name, entry in packages.items() if "resolved" in entry or "integrity" not in entry] == []
-
-
-async def test_a_claim_that_could_not_read_its_event_leaves_the_intent_free(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = taken(intents=1)
-    (key,) = keys(record)
-    await place.store.take_in(record)
-    get = Table.get
-
-    async def busy(self: Table, partition: str, row: str) -> Row | None:
-        if row == "event":
-            raise TemporaryError("HTTP 503")
-        return await get(self, partition, row)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Table, "get", busy)
-        with pytest.raises(TemporaryError, match="503"):
-            await place.store.claim(key, START)
-    claim = await place.store.claim(key, START)
-    assert claim is not None
-    assert not claim.interrupted

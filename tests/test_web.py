@@ -32,8 +32,10 @@ from shared.record import (
     IntentRecord,
     IntentStatus,
     Job,
+    Listed,
     Result,
     Verdict,
+    listed,
 )
 from shared.rollout.record import Verb
 from shared.rules.load import Loaded, load_texts
@@ -97,6 +99,13 @@ class Book:
             and (search.before is None or _behind(record) > (-search.before[0].timestamp(), search.before[1]))
         ]
         return sorted(fitting, key=_behind)[: search.limit]
+
+    async def whole(self, id: str) -> tuple[EventRecord, list[IntentRecord]] | None:  # noqa: A002 (the store's word)
+        record = await self.event(id)
+        return None if record is None else (record, (await self.intents([record.id]))[record.id])
+
+    async def listed(self, search: Search) -> list[Listed]:
+        return [listed(one, (await self.intents([one.id]))[one.id]) for one in await self.events(search)]
 
     async def intents(self, records: list[str]) -> dict[str, list[IntentRecord]]:
         return {record.id: intents for record, intents in self.records if record.id in records}

@@ -112,6 +112,9 @@ class Desk:
     async def event(self, id_: str) -> EventRecord | None:
         return self.events[id_][0] if id_ in self.events else None
 
+    async def whole(self, id_: str) -> tuple[EventRecord, list[IntentRecord]] | None:
+        return self.events.get(id_)
+
     async def intents(self, ids: list[str]) -> dict[str, list[IntentRecord]]:
         return {id_: self.events[id_][1] for id_ in ids}
 

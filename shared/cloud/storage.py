@@ -4,6 +4,7 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from shared.cloud.account import Account
 from shared.cloud.failures import Doing, translating
@@ -24,6 +25,9 @@ NOTHING: Final[Row] = {}
 TOGETHER: Final = 99
 """Rows that can change together with one more, in one transaction."""
 
+BY: Final = "by"
+"""The property that names the write by which a row came to be as it is."""
+
 _PROPERTY: Final = 64 * 1024
 _ROW: Final = 15 * _PROPERTY
 """Bytes for a text: a row holds 1 MiB, names included."""
@@ -38,6 +42,11 @@ _BEATEN: Final = {
     "UpdateConditionNotSatisfied",
     "ConditionNotMet",
 }
+
+
+def _named() -> str:
+    """A name for one write, unlike any other."""
+    return uuid4().hex
 
 
 async def once(create: Callable[[], Awaitable[object]]) -> None:
@@ -166,17 +175,22 @@ class Table:
     ) -> Answer:
         """Changes one row by what is there: `step` says what to put there (None: leave it; NOTHING: drop it) and the answer.
 
-        It is asked again when another writer was faster, so it has no effect of its own.
+        It is asked again when another writer was faster, so it has no effect of its own. That other may be ourselves: a connection that
+        breaks makes aiohttp send a write once more, whose first answer is lost. So each write bears a name.
         """
+        by = _named()
+        answer: Answer | None = None
         for _ in range(_TURNS):
             old = await self.get(partition, row)
+            if old is not None and old.get(BY) == by:
+                return answer  # type: ignore[return-value]  # it was made before the write
             new, answer = step(old)
-            if new is None or await (self.add(new) if old is None else self._replace(old, new)):
+            if new is None or await (self.add(new | {BY: by}) if old is None else self.replace(old, new, by)):
                 return answer
         raise TemporaryError(f"other writers were faster {_TURNS} times in a row at {partition}/{row}")
 
-    async def _replace(self, old: Row, new: Row) -> bool:
-        """False if it changed since it was read."""
+    async def replace(self, old: Row, new: Row, by: str) -> bool:
+        """False if it changed since it was read: where it bears the name `by` now, it was changed by this very write. NOTHING: drops it."""
         from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 
         if not new:  # as a transaction: alone, the SDK takes a row that has gone meanwhile for dropped
@@ -184,7 +198,7 @@ class Table:
         with translating(_DOING):
             client = await self._client()
             try:
-                await client.update_entity(new, mode="replace", **unless_changed(old))
+                await client.update_entity(new | {BY: by}, mode="replace", **unless_changed(old))
             except (ResourceModifiedError, ResourceNotFoundError):
                 return False
         return True
@@ -210,9 +224,9 @@ class Table:
             async for row in client.query_entities(where, select=list(select) or None, results_per_page=page):
                 yield row
 
-    async def first(self, where: str, most: int) -> list[Row]:
+    async def first(self, where: str, most: int, select: Sequence[str] = ()) -> list[Row]:
         found: list[Row] = []
-        async with aclosing(self.rows(where, page=min(most, _PAGE))) as rows:
+        async with aclosing(self.rows(where, select=select, page=min(most, _PAGE))) as rows:
             async for row in rows:
                 found.append(row)
                 if len(found) == most:

@@ -22,7 +22,7 @@ from shared.web import api, asked, chains, console, kept, quality, rollouts, sil
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
 from shared.web.signed import SignedIn, who
-from shared.web.silences import asked_for
+from shared.web.silences import asked_for, whole_of
 
 __all__ = ["Desk", "app"]
 
@@ -50,12 +50,11 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
 
     async def list_events(request: Request) -> Response:
         page = await api.page(desk().world.store, asked.search(request.query_params))
-        events = [api.brief(record, intents) for record, intents in page.events]
+        events = [api.brief(one) for one in page.events]
         return api.answer({"events": events, "next": page.following("/api/events")})
 
     async def one_event(request: Request) -> Response:
-        world, record = desk().world, await asked_for(desk(), request)
-        intents = (await world.store.intents([record.id]))[record.id]
+        world, (record, intents) = desk().world, await whole_of(desk(), request)
         ack, followed = await book.acknowledged(world.shelf, record.id), await follow.accounts(world, intents)
         dead = await book.dead_letter(world.shelf, record.id)
         return api.answer(api.full(record, intents, ack, followed, dead))
@@ -78,7 +77,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         return await console.events(desk(), request)
 
     async def event_page(request: Request) -> Response:
-        return await console.event(desk(), request, await asked_for(desk(), request))
+        return await console.event(desk(), request, *await whole_of(desk(), request))
 
     async def replay_form(request: Request) -> Response:
         if asked.from_elsewhere(request.headers, silent=True):

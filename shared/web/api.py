@@ -100,7 +100,7 @@ from starlette.responses import Response
 
 from shared import VERSION, book, versions
 from shared.events import DeadLetter
-from shared.record import Ack, EventRecord, Facts, Followed, IntentRecord, Silence, view
+from shared.record import Ack, EventRecord, Facts, Followed, IntentRecord, Listed, Silence, matched, view
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Freeze, Head, Reading, Rollout, Step
 from shared.web.asked import Wrong
@@ -184,14 +184,14 @@ class Page:
     """Events with their intents, newest first."""
 
     search: Search
-    events: Sequence[tuple[EventRecord, Sequence[IntentRecord]]]
+    events: Sequence[Listed]
     more: bool
 
     def following(self, path: str) -> str | None:
         """The address of the next page, of older events, where there is one."""
         if not self.more:
             return None
-        search, last = self.search, self.events[-1][0]
+        search, last = self.search, self.events[-1]
         parts = {
             "limit": None if search.limit == Search().limit else str(search.limit),
             "type": search.type,
@@ -203,22 +203,15 @@ class Page:
 
 
 async def page(store: Store, search: Search) -> Page:
-    records = await store.events(replace(search, limit=search.limit + 1))  # one more tells of a next page
-    shown = records[: search.limit]
-    intents = await store.intents([record.id for record in shown])
-    return Page(search, [(record, intents[record.id]) for record in shown], more=len(records) > search.limit)
+    found = await store.listed(replace(search, limit=search.limit + 1))  # one more tells of a next page
+    return Page(search, found[: search.limit], more=len(found) > search.limit)
 
 
-def matched(record: EventRecord) -> list[str]:
-    verdicts = record.decision.verdicts if record.decision else ()
-    return [verdict.rule for verdict in verdicts if verdict.outcome == "matched"]
-
-
-def brief(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, object]:
+def brief(one: Listed) -> dict[str, object]:
     """One event in a list."""
-    event = record.event
+    event = one.event
     return {
-        **_common(record),
+        **_common(one, one.until),
         "event": event
         and {
             "id": event.id,
@@ -228,17 +221,8 @@ def brief(record: EventRecord, intents: Sequence[IntentRecord]) -> dict[str, obj
             "source": event.source,
             "workspace": event.workspace,
         },
-        "matched": matched(record),
-        "actions": [
-            {
-                "key": one.intent.key,
-                "rule": one.intent.rule,
-                "action": one.intent.action,
-                "status": one.status,
-                "maybe_twice": one.maybe_twice,
-            }
-            for one in intents
-        ],
+        "matched": one.matched,
+        "actions": [_plain(deed) for deed in one.deeds],
     }
 
 
@@ -252,7 +236,7 @@ def full(
     """One event with everything that is known about it. `followed`: what goes on, by the key of its intent."""
     decision, facts = record.decision, record.facts
     return {
-        **_common(record),
+        **_common(record, record.kept_until),
         "bytes": record.bytes,
         "acknowledged": ack and _plain(ack),
         "dead_letter": dead and _plain(dead),
@@ -417,7 +401,7 @@ def whole(value: object) -> Any:
             return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def _common(record: EventRecord) -> dict[str, object]:
+def _common(record: EventRecord | Listed, until: datetime) -> dict[str, object]:
     return {
         "id": record.id,
         "received": record.received,
@@ -425,7 +409,7 @@ def _common(record: EventRecord) -> dict[str, object]:
         "deliveries": record.deliveries,
         "replays": record.replays,
         "refusal": record.refusal,
-        "until": record.kept_until,
+        "until": until,
     }
 
 

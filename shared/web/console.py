@@ -21,7 +21,7 @@ from shared import book, chain, follow, pictures
 from shared.events import OWN, TYPES, Event
 from shared.links import Acknowledgement, Approval
 from shared.messages import formats
-from shared.record import Checked, EventRecord, Facts, IntentRecord, Silence, Verdict
+from shared.record import Checked, EventRecord, Facts, IntentRecord, Listed, Silence, Verdict, matched
 from shared.rollout import words as rollout_words
 from shared.rollout.record import Head, Status
 from shared.web import api, asked, chains, plot
@@ -69,9 +69,9 @@ _LONGEST: Final = 32_768
 
 async def events(desk: Desk, request: Request) -> Response:
     page = await api.page(desk.world.store, asked.search(request.query_params))
-    seen = {record.event.type for record, _ in page.events if record.event}
+    seen = {one.event.type for one in page.events if one.event}
     types = dict.fromkeys([*TYPES, *sorted(seen), *([page.search.type] if page.search.type else [])])
-    rows = [_row(record, intents) for record, intents in page.events]
+    rows = [_row(one) for one in page.events]
     return _page(
         desk,
         request,
@@ -84,8 +84,7 @@ async def events(desk: Desk, request: Request) -> Response:
     )
 
 
-async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
-    intents = (await desk.world.store.intents([record.id]))[record.id]
+async def event(desk: Desk, request: Request, record: EventRecord, intents: Sequence[IntentRecord]) -> Response:
     came, size = _came(record.bytes)
     return _page(
         desk,
@@ -101,7 +100,7 @@ async def event(desk: Desk, request: Request, record: EventRecord) -> Response:
         chapters=_chapters(record, intents),
         earlier=_earlier(record, intents),
         counts=Counter(one.status for one in intents),
-        matched=api.matched(record),
+        matched=matched(record),
         near=_near(desk.loaded, record),
         came=came,
         size=size,
@@ -163,8 +162,9 @@ def quality(desk: Desk, request: Request, models: Sequence[Mapping[str, Any]]) -
 
 async def freezes(desk: Desk, request: Request) -> Response:
     now = desk.world.clock()
-    found = await book.freezes(desk.world.shelf, now)
-    over = [one for one in await book.all_freezes(desk.world.shelf) if one not in found][:_ENDED]
+    everything = await book.all_freezes(desk.world.shelf)
+    found = book.in_force(everything, now)
+    over = [one for one in everything if one not in found][:_ENDED]
     done = request.query_params.get("done")
     done = done if done in {"added", "lifted"} else None
     known = await endpoints(desk)
@@ -310,7 +310,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Row:
-    record: EventRecord
+    record: Listed
     about: str
     run_status: str
     matched: Sequence[str]
@@ -318,11 +318,11 @@ class Row:
     twice: bool
 
 
-def _row(record: EventRecord, intents: Sequence[IntentRecord]) -> Row:
-    counts = Counter((one.intent.action, one.status) for one in intents)
+def _row(one: Listed) -> Row:
+    counts = Counter((deed.action, deed.status) for deed in one.deeds)
     chips = [Chip(action, status, n) for (action, status), n in counts.items()]
-    twice = any(one.maybe_twice for one in intents)
-    return Row(record, about(record.event), _run_status(record.event), api.matched(record), chips, twice)
+    twice = any(deed.maybe_twice for deed in one.deeds)
+    return Row(one, about(one.event), _run_status(one.event), one.matched, chips, twice)
 
 
 @dataclass(frozen=True)

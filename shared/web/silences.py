@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from shared import book, links
 from shared.errors import PermanentError
-from shared.record import Ack, EventRecord, Facts, Resolution, Silence
+from shared.record import Ack, EventRecord, Facts, IntentRecord, Resolution, Silence
 from shared.web import api, asked, console
 from shared.web.asked import Unclear, Wrong
 from shared.web.desk import Desk
@@ -171,8 +171,21 @@ async def asked_for(desk: Desk, request: Request) -> EventRecord:
     name = request.path_params["id"]
     record = await desk.world.store.event(name)
     if record is None:
-        raise HTTPException(404, f"no event has the id {name!r}: it never arrived, or its record is past its age")
+        raise _missing(name)
     return record
+
+
+async def whole_of(desk: Desk, request: Request) -> tuple[EventRecord, list[IntentRecord]]:
+    """The same with its intents."""
+    name = request.path_params["id"]
+    found = await desk.world.store.whole(name)
+    if found is None:
+        raise _missing(name)
+    return found
+
+
+def _missing(name: str) -> HTTPException:
+    return HTTPException(404, f"no event has the id {name!r}: it never arrived, or its record is past its age")
 
 
 async def _linked(desk: Desk, request: Request) -> tuple[links.Acknowledgement, EventRecord] | None:
