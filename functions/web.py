@@ -46,6 +46,13 @@ async def static(req: func.HttpRequest, context: func.Context) -> func.HttpRespo
     return await answer(req, context)
 
 
+@bp.function_name("health")
+@bp.route(route="api/health", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+async def health(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """For whoever watches over the service and can't sign in: by a function key in either way of signing in."""
+    return await answer(req, context)
+
+
 _LEVEL: Final = func.AuthLevel.FUNCTION if host.sign_in() == "key" else func.AuthLevel.ANONYMOUS
 """Where people sign in, App Service authentication is in front, and the app itself lets nobody in who has not."""
 

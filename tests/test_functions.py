@@ -78,6 +78,7 @@ def test_the_worker_library_indexes_every_function(probed):
         "approve": "httpTrigger",
         "acknowledge": "httpTrigger",
         "static": "httpTrigger",
+        "health": "httpTrigger",
         "web": "httpTrigger",
     }
     assert triggers["on_queued_event"]["queueName"] == INTAKE_QUEUE

@@ -32,7 +32,6 @@ LOOKS = (
     "/rollouts",
     "/freezes",
     "/silences",
-    "/api/health",
     "/api/rollouts",
     "/api/freezes",
     f"/api/rollouts/{ID}",
@@ -71,6 +70,13 @@ async def test_nobody_looks_who_has_not_signed_in(environ):
     assert (await at.get("/api/rollouts")).headers["content-type"] == "application/problem+json"
     assert (await at.get("/static/console.css")).status == 200
     assert at.words == []
+
+
+async def test_how_the_service_is_needs_no_person_and_tells_nothing_of_anybody():
+    """The host asks for a function key there."""
+    answer = await desk(ROLES).get("/api/health")
+    assert (answer.status, answer.json["status"]) == (200, "ok")
+    assert (await desk(ROLES).get("/api/healthy")).status == 401
 
 
 async def test_whoever_is_signed_in_looks_and_the_page_says_who_it_is():
@@ -204,6 +210,7 @@ print(json.dumps({name: getattr(level, "name", level) for name, level in found.i
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root, env=environ
     )
     found = {name: str(value).lower() for name, value in json.loads(done.stdout).items()}
+    assert found.pop("health") == "function"  # in either way: who watches over the service can't sign in
     assert found == {"approve": "anonymous", "acknowledge": "anonymous", "static": "anonymous", "web": level}
 
 

@@ -197,8 +197,8 @@ resource ftp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01'
   }
 }
 
-// People sign in; what has a proof of its own stays reachable: Event Grid and Durable Functions by their keys, answers by
-// their signed links, and whoever watches over the service by a function key.
+// People sign in, behind the links of messages too: the name on record is theirs. What has a proof of its own stays reachable:
+// Event Grid and Durable Functions by their keys, and whoever watches over the service by a function key.
 resource signIn 'Microsoft.Web/sites/config@2024-11-01' = if (signsIn) {
   // checkov:skip=CKV_AZURE_13: this is the sign-in; the check looks for its older form
   // checkov:skip=CKV_AZURE_222: a check of the app, whose reason stands there
@@ -219,8 +219,6 @@ resource signIn 'Microsoft.Web/sites/config@2024-11-01' = if (signsIn) {
       redirectToProvider: 'azureactivedirectory'
       excludedPaths: [
         '/runtime/webhooks/*'
-        '/approve/*'
-        '/acknowledge/*'
         '/static/*'
         '/api/health'
       ]

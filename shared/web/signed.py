@@ -36,7 +36,9 @@ _NAMES: Final = (
 _APPS: Final = ("azp", "appid")
 """Of a token that no person asked for: the app that did."""
 
-_TO_ANYBODY: Final = re.compile(r"/static/[^/]*")
+_TO_ANYBODY: Final = re.compile(r"/static/[^/]*|/api/health")
+"""What needs no person: how pages look; and how the service is, for which the host asks for a key in any case."""
+
 _LOOKS_ONLY: Final = frozenset({"/api/silences/preview"})
 _DECIDES: Final = re.compile(r"/approve/.*|/api/rollouts/[^/]*/[^/]*|/rollouts/[^/]*/say")
 """What is said to a rollout: `allow` knows by the word which role it needs."""
