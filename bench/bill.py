@@ -95,7 +95,9 @@ def bill(measured: Measured, price: Mapping[str, Any], a_day: float) -> list[Lin
     functions, host, logs = price["functions"], price["host"], price["logs"]
     run = Counter({name: n * DAYS for name, n in day.executions.items()})
     seconds = DAYS * sum(
-        _busy(n, functions["shortest_seconds"], timer=name in measured.fires) for name, n in day.executions.items()
+        _busy(n, functions["shortest_seconds"], timer=name in measured.fires)
+        for name, n in day.executions.items()
+        if name != _ORCHESTRATOR
     )
     gb_seconds = seconds * functions["memory_gb"]
     polls = DAYS * (
@@ -162,6 +164,10 @@ def bill(measured: Measured, price: Mapping[str, Any], a_day: float) -> list[Lin
 
 def _beyond(used: float, free: float) -> float:
     return max(0.0, used - free)
+
+
+_ORCHESTRATOR: Final = "rollout"
+"""Shares an instance with the activities, each of which it calls and hears of within the same second."""
 
 
 def _busy(executions: float, shortest: float, *, timer: bool) -> float:
