@@ -208,7 +208,7 @@ def added(parts: Iterable[tuple[Counted, float]]) -> Counted:
 
 def tables(measured: Measured, price: Mapping[str, Any]) -> str:
     """The tables of the document, in Markdown: of an event, of a month, and what besides."""
-    return "\n".join([*_events(measured), "", *_month(measured, price), "", *_besides(measured, price)])
+    return "\n".join([*_events(measured, price), "", *_month(measured, price), "", *_besides(measured, price)])
 
 
 def total(measured: Measured, price: Mapping[str, Any], a_day: float) -> float:
@@ -230,10 +230,11 @@ def steps(measured: Measured, price: Mapping[str, Any], a_day: float) -> list[fl
     return [0, 0, 0, 0, 0, standing - secrets - looks - messages, secrets, looks, taking - standing, people + messages]
 
 
-def _events(measured: Measured) -> Iterator[str]:
+def _events(measured: Measured, price: Mapping[str, Any]) -> Iterator[str]:
     yield "| an event | executions | queue | table | blob | all | of the naive handler's | log bytes | table bytes |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    rows = {**measured.kinds, "the same in the archive": measured.archived, "the same forgotten": measured.forgotten}
+    kinds = {kind: measured.kinds[kind] for kind in price["mix"]}
+    rows = {**kinds, "the same in the archive": measured.archived, "the same forgotten": measured.forgotten}
     rows |= {
         "(a rollout, to its end)": measured.rollout,
         "(a page of the console)": measured.page,
