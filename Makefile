@@ -8,19 +8,24 @@ ENGINES := .venv-bench
 AUDIT := .venv-audit
 PARTS := .state/parts.cdx.json
 TEMPLATES := .venv-infra
+PROJECT := .venv-project
+# The tests of samples/project itself, in the environment that its model is trained and served in.
+SKELETON := OMP_NUM_THREADS=1 $(PROJECT)/bin/python -m pytest -c samples/project/pytest.ini samples/project/tests
 # Long stories: of whole processes, which mostly wait, and of a month. Beside the others they cost next to no time.
-STORIES := tests/test_kill.py tests/test_story.py tests/test_quality_story.py
+STORIES := tests/test_kill.py tests/test_project.py tests/test_story.py tests/test_quality_story.py
 
 run: $(READY)
 	@$(BIN)/switchyard serve --simulate --story
 
-test: lint check parts $(DURABLE)/.ready $(TEMPLATES)/.ready
+test: lint check parts $(DURABLE)/.ready $(TEMPLATES)/.ready $(PROJECT)/.ready
 	@mkdir -p .state
 	@$(BIN)/python -m pytest $(STORIES) > .state/stories.txt 2>&1 & stories=$$!; \
 	  $(TEMPLATES)/bin/python -m pytest --confcutdir=tests/infra tests/infra > .state/infra.txt 2>&1 & templates=$$!; \
+	  $(SKELETON) > .state/project.txt 2>&1 & project=$$!; \
 	  $(BIN)/python -m pytest $(STORIES:%=--ignore=%); others=$$?; \
 	  wait $$stories; result=$$?; echo "Long stories ($(STORIES)):"; cat .state/stories.txt; \
 	  wait $$templates; result=$$((result + $$?)); echo "Templates (tests/infra):"; cat .state/infra.txt; \
+	  wait $$project; result=$$((result + $$?)); echo "The project skeleton (samples/project/tests):"; cat .state/project.txt; \
 	  exit $$((others + result))
 	$(DURABLE)/bin/python -m pytest --confcutdir=tests/durable tests/durable
 
@@ -56,13 +61,14 @@ $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
 	@sh bootstrap.sh $(VENV)
 
 # Further environments, for what does not go together with ours: the next Durable Functions (docs/decisions/0004), the rule
-# engines that bench/match.py measures, and what reads the templates of infra/ (docs/decisions/0009).
+# engines that bench/match.py measures, what reads the templates of infra/ (docs/decisions/0009), and the training of samples/project.
 .venv-%/.ready: requirements-%.txt $(READY)
 	@$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-$*
 	@VIRTUAL_ENV=$(CURDIR)/.venv-$* $(BIN)/uv pip install -q --require-hashes -r requirements-$*.txt
 	@touch $@
 
-# After a change of the dependencies in pyproject.toml. The further environments have the versions of the first, but for what differs.
+# After a change of the dependencies in pyproject.toml. The further environments have the versions of the first, but for what differs;
+# samples/project has the versions that Azure's server of deployments goes together with.
 COMPILE := $(BIN)/uv pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks"
 locks: $(READY)
 	$(COMPILE) pyproject.toml -o requirements.txt
@@ -70,7 +76,8 @@ locks: $(READY)
 	sed -n '/^azure-functions-durable==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group durable -c - -o requirements-durable.txt
 	sed -n 's/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group audit -c - -o requirements-audit.txt
 	$(COMPILE) --group infra -o requirements-infra.txt
+	$(COMPILE) --group project -o requirements-project.txt
 	sed -n '/^python-dateutil==/d; s/^\([A-Za-z0-9._-]*==[^ ;]*\) .*/\1/p' requirements-dev.txt | $(COMPILE) --group bench -c - -o requirements-bench.txt
 
 clean:
-	rm -rf $(VENV) $(DURABLE) $(ENGINES) $(AUDIT) $(TEMPLATES) .state
+	rm -rf $(VENV) $(DURABLE) $(ENGINES) $(AUDIT) $(TEMPLATES) $(PROJECT) .state

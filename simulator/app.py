@@ -40,6 +40,7 @@ from simulator import (
     webhooks,
 )
 from simulator.arm import Operations
+from simulator.assets import WorkspaceAssets
 from simulator.azureml import AzureML
 from simulator.batch import BatchEndpoints
 from simulator.blobs import PREFIX as BLOBS
@@ -49,9 +50,11 @@ from simulator.devops import ROOT as DEVOPS
 from simulator.devops import DevOps
 from simulator.eventgrid import LISTENING, TOPIC_KEY, EventGrid, Manners
 from simulator.jenkins import Jenkins
+from simulator.mlflow import MLflow
 from simulator.monitor import Monitor
 from simulator.online import OnlineEndpoints
 from simulator.outcomes import Outcomes
+from simulator.registry import Registries
 from simulator.state import Clock, Inbox, Simulated
 from simulator.story import ENDPOINT, Story
 from simulator.synapse import PREFIX as SYNAPSE
@@ -96,6 +99,8 @@ class Azure:
     monitor: Monitor
     story: Story
     blobs: BlobStorage
+    assets: WorkspaceAssets
+    registries: Registries
     environment: dict[str, str] = field(default_factory=dict)
     """The settings that a client needs, by their names in the environment."""
 
@@ -151,12 +156,28 @@ async def running(options: Options | None = None) -> AsyncIterator[Azure]:
         monitor = Monitor(sim, endpoints, outcomes)
         story = Story(sim, eventgrid, azureml, endpoints, options.pause)
         blobs = BlobStorage(sim, azureml, outcomes, story.workspace, ENDPOINT)
+        assets = WorkspaceAssets(sim, azureml, blobs, operations)
         box = Azure(
-            sim, authority, eventgrid, azureml, endpoints, batch, factories, lakes, devops, ci, monitor, story, blobs
+            sim,
+            authority,
+            eventgrid,
+            azureml,
+            endpoints,
+            batch,
+            factories,
+            lakes,
+            devops,
+            ci,
+            monitor,
+            story,
+            blobs,
+            assets,
+            Registries(sim, azureml, blobs),
         )
         azure = [*operations.routes(), *azureml.routes(), *endpoints.routes(), *scoring.routes(sim, endpoints)]
         azure += [*batch.routes(), *monitor.routes(), *blobs.routes(), *eventgrid.routes(), *entra.routes(sim)]
-        azure += [*factories.paths(), *lakes.paths()]
+        azure += [*factories.paths(), *lakes.paths(), *assets.routes(), *MLflow(sim, azureml, blobs).routes()]
+        azure += box.registries.routes()
         for part in (teams, communication, github, webhooks, event_hubs):
             azure += part.routes(sim)
         for other in (devops, ci, airflow.Airflow(sim), kubeflow.Kubeflow(sim)):
@@ -277,7 +298,7 @@ def _certificates(folder: Path) -> tuple[Path, ssl.SSLContext]:
     path = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    authority.issue_cert("localhost", "127.0.0.1", "*.blob.localhost").configure_cert(context)
     return path, context
 
 

@@ -190,6 +190,9 @@ class AzureML:
         parts = path.strip("/").split("/")
         return self.workspace(parts[1], parts[3], parts[7])
 
+    def all(self) -> Iterable[Workspace]:
+        return list(self._workspaces.values())
+
     def counts(self) -> dict[str, dict[str, int]]:
         return {
             here.path: {"runs": len(here.runs), "models": sum(map(len, here.models.values()))}
@@ -314,7 +317,8 @@ class AzureML:
         if trouble:
             self.turn(here, run, "Failed", trouble)
             return
-        run.metrics = here.reaches.get(run.experiment) or self._metrics()
+        # What a script logged by itself is what there is to know.
+        run.metrics = run.metrics or here.reaches.get(run.experiment) or self._metrics()
         self.turn(here, run, "Completed")
         self._register_trained(here, run)
 
@@ -345,6 +349,8 @@ class AzureML:
         """The model of a training pipeline: named by tag or input `model` or `model_name`, else after the experiment."""
         if run.body["jobType"] != "Pipeline" or ENDPOINT in run.properties:
             return
+        if any(version.body.get("jobName") == run.name for all_ in here.models.values() for version in all_.values()):
+            return  # its last step did, by MLflow
         inputs = {name: item.get("value") for name, item in (run.body.get("inputs") or {}).items() if item}
         named = next((v for given in (run.tags, inputs) for k in ("model", "model_name") if (v := given.get(k))), None)
         if not named and not _TRAINING.search(run.experiment):
@@ -574,7 +580,7 @@ class AzureML:
     async def _list_versions(self, request: Request) -> Response:
         here = self.here(request)
         versions = list(self._model_versions(here, request.path_params["name"]).values())
-        return JSONResponse({"value": [self._asset(here, "models", item) for item in _newest(request, versions)]})
+        return JSONResponse({"value": [self._asset(here, "models", item) for item in newest(request, versions)]})
 
     async def _get_version(self, request: Request) -> Response:
         here, name, version = self.here(request), request.path_params["name"], request.path_params["version"]
@@ -597,7 +603,11 @@ class AzureML:
         return JSONResponse(self._asset(here, "models", kept), 200 if known else 201)
 
     def _component(self, here: Workspace, name: str, version: str) -> Version:
-        """As it was put; one that nobody put takes what trainings usually take, so that any name can be played with."""
+        """As it was put; one that nobody put takes what trainings usually take, so that any name can be played with, in versions
+        that are numbers.
+        """
+        if not version.isdecimal() and version not in here.components.get(name, {}):
+            raise Refused(404, "UserError", f"Version {version} of component '{name}' was not found.", "NotFound")
         spec = {"name": name, "version": version, "type": "command", "display_name": name, "is_deterministic": True}
         run = {
             "command": f"python {name}.py",
@@ -611,7 +621,7 @@ class AzureML:
     async def _list_components(self, request: Request) -> Response:
         here, name = self.here(request), request.path_params["name"]
         versions = list(here.components.get(name, {}).values()) or [self._component(here, name, "1")]
-        return JSONResponse({"value": [self._asset(here, "components", item) for item in _newest(request, versions)]})
+        return JSONResponse({"value": [self._asset(here, "components", item) for item in newest(request, versions)]})
 
     async def _get_component(self, request: Request) -> Response:
         here = self.here(request)
@@ -746,7 +756,7 @@ class AzureML:
         if run is None:
             missing = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"Run {name} was not found."}
             return JSONResponse(missing, 404)
-        at = _milliseconds(run.ended or self._sim.clock.now())
+        at = milliseconds(run.ended or self._sim.clock.now())
         metrics = [
             {"key": key, "value": values[-1], "timestamp": at, "step": len(values) - 1}
             for key, values in run.metrics.items()
@@ -760,21 +770,22 @@ class AzureML:
             "run_name": run.body.get("displayName") or run.name,
             "experiment_id": here.experiment_id(run.experiment),
             "status": _MLFLOW.get(run.status, "SCHEDULED"),
-            "start_time": _milliseconds(run.started),
-            "end_time": _milliseconds(run.ended),
+            "start_time": milliseconds(run.started),
+            "end_time": milliseconds(run.ended),
             "lifecycle_stage": "active",
-            "artifact_uri": f"azureml://experiments/{run.experiment}/runs/{run.name}/artifacts",
+            "artifact_uri": f"azureml://{self._sim.base.removeprefix('https://')}/mlflow/v2.0{here.path}"
+            f"/experiments/{run.experiment}/runs/{run.name}/artifacts",
         }
         tags = [{"key": key, "value": value} for key, value in run.tags.items()]
         return JSONResponse({"run": {"info": info, "data": {"metrics": metrics, "params": params, "tags": tags}}})
 
 
-def _newest(request: Request, versions: Sequence[Version]) -> Sequence[Version]:
+def newest(request: Request, versions: Sequence[Version]) -> Sequence[Version]:
     """As asked: `$orderBy=createdtime desc`, `$top`."""
     ordered = list(reversed(versions)) if "desc" in request.query_params.get("$orderBy", "").lower() else versions
     top = request.query_params.get("$top", "")
     return ordered[: int(top)] if top.isdecimal() else ordered
 
 
-def _milliseconds(moment: datetime | None) -> int | None:
+def milliseconds(moment: datetime | None) -> int | None:
     return int(moment.timestamp() * 1000) if moment else None

@@ -11,9 +11,9 @@ from xml.sax.saxutils import escape
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Host, Route, Router
 
-from simulator.arm import PROVIDER, WORKSPACE, Json, Refused, door, system_data
+from simulator.arm import PROVIDER, WORKSPACE, Json, Refused, door, guid, system_data
 from simulator.azureml import AzureML, Version, Workspace
 from simulator.faults import Handler, faulty
 from simulator.outcomes import Outcomes, hours
@@ -45,6 +45,7 @@ class BlobStorage:
     here: Workspace
     endpoint: str
     files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    signatures: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         uri = f"azureml://subscriptions/{self.here.subscription}/resourcegroups/mlops/workspaces/{self.here.name}/datastores/{DATASTORE}/paths/fraud-labels/"
@@ -58,19 +59,36 @@ class BlobStorage:
     def put(self, account: str, container: str, name: str, content: bytes) -> None:
         self.files[account, container, name] = content
 
+    def opened(self, account: str, container: str) -> str:
+        """The address of a container with a signature that lets its bearer read and write there."""
+        signature = guid()
+        self.signatures.add(signature)
+        return f"{self.sim.base}{PREFIX}/{account}/{container}?sv={_VERSION}&sr=c&sp=rcwl&sig={signature}"
+
     def routes(self) -> list[BaseRoute]:
         blob = PREFIX + "/{account}/{container}/{name:path}"
+        # As tools address an account that know its name and the cloud's suffix only.
+        own = Router(
+            [
+                Route("/{container}", self._door(self._list)),
+                Route("/{container}/{name:path}", self._door(self._read), methods=["GET", "HEAD"]),
+                Route("/{container}/{name:path}", self._door(self._write), methods=["PUT"]),
+            ]
+        )
         return [
+            Host("{account}.blob.localhost", own),
             Route(WORKSPACE + "/datastores/{name}", door(self.sim, "arm", self._datastore)),
             Route(WORKSPACE + "/data/{name}", door(self.sim, "arm", self._asset)),
             Route(PREFIX + "/{account}/{container}", self._door(self._list)),
             Route(blob, self._door(self._read), methods=["GET", "HEAD"]),
+            Route(blob, self._door(self._write), methods=["PUT"]),
         ]
 
     def _door(self, handler: Handler) -> Handler:
         async def answer(request: Request) -> Response:
             self.sim.clock.settle()
-            if not request.headers.get("authorization", "").startswith("Bearer "):
+            signed = request.query_params.get("sig") in self.signatures
+            if not signed and not request.headers.get("authorization", "").startswith("Bearer "):
                 return _refusal(401, "NoAuthenticationInformation")
             return await handler(request)
 
@@ -175,6 +193,20 @@ class BlobStorage:
             "<Content-Type>application/octet-stream</Content-Type><BlobType>BlockBlob</BlobType>"
             "</Properties></Blob>"
         )
+
+    async def _write(self, request: Request) -> Response:
+        """A block blob in one piece, or its metadata, which nobody reads here."""
+        account, container, name = (request.path_params[part] for part in ("account", "container", "name"))
+        kind = request.query_params.get("comp")
+        if kind not in {None, "metadata"}:
+            return _refusal(400, "InvalidQueryParameterValue")
+        if kind is None:
+            self.put(account, container, name, await request.body())
+        raw = self.files.get((account, container, name))
+        if raw is None:
+            return _refusal(404, "BlobNotFound")
+        headers = {"x-ms-version": _VERSION, "ETag": _etag(raw), "Last-Modified": _date(self.sim.clock.now())}
+        return Response(status_code=200 if kind else 201, headers=headers)
 
     async def _read(self, request: Request) -> Response:
         account, container, wanted = (request.path_params[part] for part in ("account", "container", "name"))

@@ -46,6 +46,7 @@ def blocks(name):
         ("requirements-bench.txt", group("bench")),
         ("requirements-audit.txt", group("audit")),
         ("requirements-infra.txt", group("infra")),
+        ("requirements-project.txt", group("project")),
     ],
 )
 def test_what_is_asked_for_is_what_is_pinned(name, wanted):
@@ -71,6 +72,7 @@ def one_line(block):
         "requirements-bench.txt",
         "requirements-audit.txt",
         "requirements-infra.txt",
+        "requirements-project.txt",
     ],
 )
 def test_every_pin_has_a_hash_and_no_line_names_a_host(name):
@@ -93,11 +95,8 @@ def test_the_second_environment_differs_in_durable_functions_alone():
 
 def test_every_direct_dependency_has_its_reason():
     reasons = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
-    assert [
-        name
-        for name in asked("local", "dev") | group("durable") | group("bench") | group("audit") | group("infra")
-        if f"`{name}`" not in reasons
-    ] == []
+    groups = group("durable") | group("bench") | group("audit") | group("infra") | group("project")
+    assert [name for name in asked("local", "dev") | groups if f"`{name}`" not in reasons] == []
 
 
 @pytest.fixture(scope="module")
