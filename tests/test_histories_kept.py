@@ -3,7 +3,7 @@
 import copy
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,9 +21,10 @@ from shared.rollout.record import ENDED
 from shared.settings import ROLLOUT_QUEUE
 from tests.durable.drivers import Resting
 from tests.histories import FOLDER, read
-from tests.histories.life import FILES, MAIN, ROLLOUT, RULES, kept
+from tests.histories.life import FILES, MAIN, ROLLOUT, RULES, OnAzure, kept
 from tests.histories.shapes import Readers, shapes
 from tests.histories.stories import STORIES
+from tests.histories.tables import restore
 from tests.station import Station, opened, run_event
 from tests.test_follow import said
 from tests.test_web import ask
@@ -82,10 +83,13 @@ async def test_a_state_file_is_read_as_it_was_written(version, station):
 
 
 async def test_what_was_left_undone_is_done(station, outside):
-    """A message that was told to come again, a step of an escalation, a collection, an absence, and a run that is followed."""
     station.rollouts = Elsewhere(station.service.conductor)
-    database = station.database
-    ((job,),) = await database.read(lambda db: db.execute("SELECT name FROM shelf WHERE folder = 'caused'").fetchall())
+    await goes_on(station, outside)
+
+
+async def goes_on(station: Station | OnAzure, outside: Outside) -> None:
+    """A message that was told to come again, a step of an escalation, a collection, an absence, and a run that is followed."""
+    ((job, _),) = await outside.shelf.all("caused")
     outside.platform.jobs[job] = Job("Running")
     await station.later(60)
     (busy,) = await station.intents("busy")
@@ -101,6 +105,10 @@ async def test_what_was_left_undone_is_done(station, outside):
         "Completed: fraud-retraining in workspace prod",
         "Did not happen: ModelDeployed",
     ]
+    before = (await station.record("good")).deliveries
+    await station.send(run_event("good"))
+    await station.work()
+    assert (await station.record("good")).deliveries == before + 1, "a delivery of before is known as such"
 
 
 async def test_a_rollout_that_waits_for_an_answer_gets_it_and_goes_on(version, station, outside):
@@ -146,6 +154,29 @@ async def test_the_host_opens_it_and_shows_everything(version, state, tmp_path):
             assert (await ask(host, "GET", page, {})).status == 200, page
     finally:
         await host.stop()
+
+
+# On Azure
+
+
+@pytest.fixture
+async def on_azure(version: str, account: str, outside: Outside) -> AsyncIterator[OnAzure]:
+    """The tables as the version before left them, and the messages that waited."""
+    found = read(FOLDER / version / "tables.json")
+    waiting = found.pop("waiting")
+    await restore(account, found)
+    station = OnAzure(outside, account)
+    station.waiting = [(datetime.fromisoformat(due), text) for due, text in waiting]
+    yield station
+    await station.close()
+
+
+async def test_the_tables_are_read_as_they_were_written(version, on_azure):
+    assert includes(await kept(on_azure), read(FOLDER / version / "state.json"))
+
+
+async def test_what_was_left_undone_on_azure_is_done(on_azure, outside):
+    await goes_on(on_azure, outside)
 
 
 # Messages

@@ -3,24 +3,28 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, cast
 
 from functions import host
+from local.queue import LocalQueue
 from shared import wire
 from shared.service import Service
-from shared.settings import configuration, read_folder
+from shared.settings import ROLLOUT_QUEUE, configuration, read_folder
+from tests import azurite_server
 from tests.durable.drivers import Resting, embedded
 from tests.histories import FOLDER
 from tests.histories.decided import decided_by, samples
-from tests.histories.life import kept, live, plain
+from tests.histories.life import MAIN, RULES, OnAzure, hear, kept, live, plain
 from tests.histories.shapes import shapes
 from tests.histories.stories import DURABLE, STORIES
-from tests.station import opened
+from tests.histories.tables import dump
+from tests.station import Station, opened
 from tests.test_rollout_driver import Extension
+from tests.world import FakeQueue, Outside
 
 
 def episode(one: dict[str, Any]) -> str:
@@ -28,7 +32,7 @@ def episode(one: dict[str, Any]) -> str:
     return lines({"turns": one["turns"]}, {"history": one["history"], "actions": one["actions"]}).strip()
 
 
-def lines(head: dict[str, object], rows: dict[str, list[object]]) -> str:
+def lines(head: dict[str, object], rows: Mapping[str, Sequence[object]]) -> str:
     """JSON with a row a line, so that a change can be read."""
     parts = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
     for name, row in rows.items():
@@ -81,7 +85,8 @@ async def durable(name: str) -> str:
 async def state(folder: Path) -> None:
     """The file of the embedded host as SQL, what is read from it, and one message of each kind that there was."""
     with TemporaryDirectory() as temporary, opened(Path(temporary) / "state.db") as database:
-        station, heard = await live(database)
+        heard, station = hear(database), Station(Outside(), database, RULES, MAIN)
+        await live(station, LocalQueue(station.queues, ROLLOUT_QUEUE))
         read = await kept(station)
         (folder / "state.sql").write_text("\n".join(await database.read(lambda db: list(db.iterdump()))) + "\n")
     at = read.pop("at")
@@ -89,6 +94,19 @@ async def state(folder: Path) -> None:
     heard += [("switchyard-work", wire.dump(wire.Edited("one", "two")))]
     kinds = {(queue, json.loads(body).get("type")): body for queue, body in reversed(heard)}
     (folder / "messages.json").write_text(json.dumps([[queue, body] for (queue, _), body in kinds.items()], indent=1))
+
+
+async def tables(folder: Path) -> None:
+    """The same on Azure: every row, and the messages that wait. What is read is the same."""
+    with TemporaryDirectory() as temporary, azurite_server.running(Path(temporary), print) as azurite:
+        account = azurite.account()
+        station = OnAzure(Outside(), account)
+        await live(station, FakeQueue())
+        read, rows = await kept(station), await dump(account)
+        await station.close()
+    waiting = [[due.isoformat(), text] for due, text in station.waiting]
+    (folder / "tables.json").write_text(lines({"waiting": waiting}, rows))
+    assert read == json.loads((folder / "state.json").read_text())
 
 
 def decisions(folder: Path) -> None:
@@ -112,6 +130,7 @@ async def record(folder: Path) -> None:
         for name in names:
             (folder / kind / f"{name}.json").write_text(await make(name))
     await state(folder)
+    await tables(folder)
     decisions(folder)
     (folder / "shapes.json").write_text(json.dumps(shapes(), indent=1, sort_keys=True) + "\n")
 

@@ -1,19 +1,25 @@
-"""A service in the middle of everything, on the embedded host: what a release keeps, for the next one to read and go on with."""
+"""A service in the middle of everything: what a release keeps, on either store, for the next one to read and go on with."""
 
 import json
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from local.queue import LocalQueue
 from local.rollouts import Rollouts
 from local.sqlite import Database
 from shared import book, wire
-from shared.record import Ack, Comment, Job, Silence
+from shared.cloud.account import Account
+from shared.cloud.shelf import AzureShelf
+from shared.cloud.store import AzureStore
+from shared.record import Ack, Comment, EventRecord, IntentRecord, Job, Silence
 from shared.rollout.record import Freeze
-from shared.settings import ROLLOUT_QUEUE
-from shared.world import Search
+from shared.rules.load import load_texts
+from shared.service import Service
+from shared.settings import Settings
+from shared.world import Queue, Search
 from tests.durable.drivers import Resting
 from tests.histories.stories import STORIES
 from tests.station import SWITCHYARD, WORKSPACE, Station, run_event
@@ -82,15 +88,61 @@ def failed(name: str) -> dict[str, object]:
     return run_event(name, "RunStatusChanged", runStatus="Failed")
 
 
-async def live(database: Database) -> tuple[Station, list[tuple[str, str]]]:
-    """Everything up to the moment at which the host is stopped, and all the messages that there were, with their queues."""
+class OnAzure:
+    """As a Station, on the storage of Azure; its queue is kept in memory, with the time at which each message may be seen."""
+
+    def __init__(self, outside: Outside, account: str) -> None:
+        self.outside = outside
+        self.waiting: list[tuple[datetime, str]] = []
+        self.store = AzureStore(Account(account), self, outside.clock)
+        self.shelf = AzureShelf(Account(account))
+        outside.store, outside.queue, outside.shelf = self.store, self, self.shelf  # type: ignore[assignment]  # not the fakes
+        self.service = Service(outside.world, Settings(), load_texts(FILES))
+
+    async def close(self) -> None:
+        await self.store.close()
+        await self.shelf.close()
+
+    async def put(self, texts: Sequence[str], *, delay: float = 0) -> None:
+        self.waiting += [(self.outside.clock() + timedelta(seconds=delay), text) for text in texts]
+
+    async def send(self, *envelopes: Mapping[str, object]) -> None:
+        for envelope in envelopes:
+            await self.put(wire.arrived(envelope, self.outside.clock()))
+
+    async def work(self) -> None:
+        while due := [one for one in self.waiting if one[0] <= self.outside.clock()]:
+            first = min(due, key=itemgetter(0))
+            self.waiting.remove(first)
+            await self.service.on_message(first[1])
+
+    async def later(self, seconds: float) -> None:
+        self.outside.clock.advance(seconds)
+        await self.work()
+
+    async def record(self, name: str) -> EventRecord:
+        found = await self.store.event(name)
+        assert found is not None
+        return found
+
+    async def intents(self, name: str) -> list[IntentRecord]:
+        record = await self.record(name)
+        return (await self.store.intents([record.id]))[record.id]
+
+
+def hear(database: Database) -> list[tuple[str, str]]:
+    """All the messages that there are from now on, with their queues."""
     heard: list[tuple[str, str]] = []
     database._db.create_function("heard", 2, lambda queue, body: heard.append((queue, body)))
     database._db.execute(
         "CREATE TEMP TRIGGER heard AFTER INSERT ON messages BEGIN SELECT heard(new.queue, new.body); END"
     )
-    outside = Outside()
-    station = Station(outside, database, RULES, MAIN)
+    return heard
+
+
+async def live(station: Station | OnAzure, rollouts: Queue) -> None:
+    """Everything up to the moment at which the host is stopped."""
+    outside = station.outside
     shelf, platform = outside.shelf, outside.platform
     platform.measured |= {"run-good": {"auc": 0.93}, "run-poor": {"auc": 0.7}}
     await station.send(run_event("good"), run_event("good"), run_event("poor"), failed("broken"))
@@ -117,17 +169,16 @@ async def live(database: Database) -> tuple[Station, list[tuple[str, str]]]:
     await station.send(contoso("busy", "Contoso.Busy"))
     await station.work()
     well(outside)
-    fleet = STORIES[ROLLOUT].fleet(clock=outside.clock, shelf=shelf, rollouts=LocalQueue(station.queues, ROLLOUT_QUEUE))
+    fleet = STORIES[ROLLOUT].fleet(clock=outside.clock, shelf=shelf, rollouts=rollouts)
     fleet.rollout = replace(fleet.rollout, at=outside.clock())
     conductor = Resting(fleet)
     await conductor.begin()
     while (await conductor.head()).question is None:
         conductor.here = lambda command: getattr(command, "ask", None) is not None
         await Rollouts(conductor).advance(wire.Advance(fleet.rollout.id))
-    return station, heard
 
 
-async def talk(station: Station) -> None:
+async def talk(station: Station | OnAzure) -> None:
     """What people say."""
     outside = station.outside
     shelf, now = outside.shelf, outside.clock()
@@ -144,7 +195,7 @@ async def talk(station: Station) -> None:
     await station.later(3600)
 
 
-async def kept(station: Station) -> dict[str, Any]:
+async def kept(station: Station | OnAzure) -> dict[str, Any]:
     """What is on record, as whoever looks reads it."""
     store, shelf = station.service.world.store, station.outside.shelf
     records = await store.events(Search(limit=100))
