@@ -42,6 +42,7 @@ check: $(READY)
 bench: $(READY) $(ENGINES)/.ready
 	$(BIN)/python -m bench.e2e
 	$(BIN)/python -m bench.impact
+	$(BIN)/python -m bench.cost
 	$(ENGINES)/bin/python -m bench.match
 
 # The list of what Azure installs, as CycloneDX: held against its schema, which is within the package.

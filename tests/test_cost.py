@@ -164,8 +164,7 @@ def test_what_was_counted_can_be_kept_and_read_again() -> None:
     assert Measured.load(json.dumps(asdict(MEASURED))) == MEASURED
 
 
-@pytest.mark.parametrize("kind", ["no rule wants it", "a card"])
-def test_the_counts_are_those_of_this_version(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_counts_are_those_of_this_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted anew, for few events: nobody may make an event dearer and leave the document as it is."""
     (tmp_path / "rules").mkdir()
     (tmp_path / "switchyard.yaml").write_text(CONFIG)
@@ -175,7 +174,13 @@ def test_the_counts_are_those_of_this_version(kind: str, tmp_path: Path, monkeyp
         for name, value in box.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr("functions.host._given", [])
-        found = asyncio.run(Bench(tmp_path, azurite, meter, box, 3).kind(kind))
-    known = MEASURED.kinds[kind]
-    assert found.executions == known.executions
-    assert found.operations == pytest.approx(known.operations, abs=0.5), "python -m bench.cost --write"
+
+        async def count() -> dict[str, Counted]:
+            bench = Bench(tmp_path, azurite, meter, box, 1)
+            return {kind: await bench.kind(kind) for kind in ("no rule wants it", "a card")}
+
+        found = asyncio.run(count())
+    for kind, counted in found.items():
+        known = MEASURED.kinds[kind]
+        assert counted.executions == known.executions, kind
+        assert counted.operations == pytest.approx(known.operations, abs=0.5), f"{kind}: python -m bench.cost --write"
