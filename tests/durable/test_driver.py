@@ -18,7 +18,9 @@ from shared.service import Service
 from tests.durable import engine as engines
 from tests.durable.drivers import Quick, Resting, embedded, nowhere, world
 from tests.durable.engine import Engine
+from tests.durable.record import answered, requests
 from tests.fleet import CANARY, ENDPOINT, Fate, Fleet
+from tests.histories import FOLDER, name, read
 
 # The file is in the style of 1.7, which this version still speaks, under protest; and the codec names its own coming defaults.
 pytestmark = [
@@ -182,6 +184,15 @@ def test_a_script_that_fails_is_given_up_and_a_person_is_told(engine, begun, mon
     assert head.status == "stuck"
     assert "nobody thought of this" in str(head.why)
     assert ("event", "RolloutStuck") in conductor.fleet.calls
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*/engine/*.json")), ids=name)
+def test_what_a_version_before_was_asked_for_by_the_engine_is_replayed_at_every_turn(path):
+    """The package itself compares it with the history: what differs is a non-deterministic orchestration, and fails."""
+    turns = list(requests(read(path)))
+    assert len(turns) > 10
+    for n, (request, actions) in enumerate(turns):
+        assert answered(request) == actions, f"turn {n}"
 
 
 def compared(seeds: range) -> list[str]:
