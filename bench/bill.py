@@ -179,14 +179,18 @@ def _day(measured: Measured, price: Mapping[str, Any], a_day: float) -> Counted:
     """Everything that was counted, for a day of so many events."""
     shares = [(measured.kinds[kind], a_day * n / 1_000) for kind, n in price["mix"].items()]
     repeated = a_day * price["mix"].get("delivered again", 0) / 1_000
-    fired = [(timer, float(measured.fires[name])) for name, timer in measured.timers.items()]
     once = [(measured.archived, a_day - repeated), (measured.forgotten, a_day - repeated)]
     once += [
         (run, min(float(measured.fires[name]), a_day))
         for name, run in (("on_archive", measured.archiving), ("on_retention", measured.forgetting))
     ]
     rest = [(measured.page, price["people"]["pages_a_day"]), (measured.rollout, price["rollouts"]["a_day"])]
-    return added([*shares, *once, *fired, *rest])
+    return added([*shares, *once, (_timers(measured), 1), *rest])
+
+
+def _timers(measured: Measured) -> Counted:
+    """A day of all timers, with nothing to do."""
+    return added((timer, measured.fires[name]) for name, timer in measured.timers.items())
 
 
 def added(parts: Iterable[tuple[Counted, float]]) -> Counted:
@@ -236,15 +240,18 @@ def _events(measured: Measured, price: Mapping[str, Any]) -> Iterator[str]:
     kinds = {kind: measured.kinds[kind] for kind in price["mix"]}
     rows = {**kinds, "the same in the archive": measured.archived, "the same forgotten": measured.forgotten}
     rows |= {
+        f"(all {len(measured.timers)} timers, a day)": _timers(measured),
+        "(a look at the configuration)": measured.container,
         "(a rollout, to its end)": measured.rollout,
         "(a page of the console)": measured.page,
         "(a naive handler)": measured.naive,
     }
     for name, one in rows.items():
         counts = " | ".join(_number(one.of(service)) for service in _SERVICES)
-        runs, ratio = _number(sum(one.executions.values())), one.transactions / measured.naive.transactions
+        runs = _number(sum(one.executions.values()))
+        ratio = "" if name.startswith("(") else _number(one.transactions / measured.naive.transactions)
         yield (
-            f"| {name} | {runs} | {counts} | {_number(one.transactions)} | {_number(ratio)} "
+            f"| {name} | {runs} | {counts} | {_number(one.transactions)} | {ratio} "
             f"| {_number(one.log_bytes)} | {_number(one.table_bytes)} |"
         )
 
