@@ -195,15 +195,10 @@ def _brings(source: str, topic: Mapping[str, Any]) -> bool:
 
 
 def _ours(azure: Azure, group: str, topic: str, storage: str) -> set[str]:
-    """Subscriptions of the topic that fill our queue, whoever made them."""
+    """Subscriptions of the topic that fill our queue, whoever made them; how deep az nests the address differs by its version."""
     where = ["--resource-group", group, "--system-topic-name", topic]
     found = azure("eventgrid", "system-topic", "event-subscription", "list", *where) or []
-    return {one["name"] for one in found if _fills(one).casefold() == storage.casefold()}
-
-
-def _fills(subscription: Mapping[str, Any]) -> str:
-    delivery = subscription.get("deliveryWithResourceIdentity") or {}
-    return str((delivery.get("destination") or {}).get("resourceId") or "")
+    return {one["name"] for one in found if f'"{storage}"'.casefold() in json.dumps(one).casefold()}
 
 
 def healthy(azure: Azure, found: Mapping[str, str], get: Callable[[str, str], str]) -> None:

@@ -89,3 +89,20 @@ def test_what_cannot_be_answered_is_said_in_one_sentence(config, capsys):
     with pytest.raises(SystemExit) as left:
         main(["filters", "--format", "yaml"])
     assert left.value.code == 2
+
+
+def test_the_queue_is_filled_by_the_identity_of_the_topic_and_nothing_is_dropped(config, capsys):
+    id_ = "/SUBSCRIPTIONS/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/prod"
+    assert main(["filters", "--config", str(config), "--deliver", "queue", "--topic", id_]) == 0
+    said = capsys.readouterr().out
+    parameters = [line for line in said.splitlines() if line.startswith("param ")]
+    assert parameters == ["param storageId string", "param names string = 'switchyard'", "param prodTopic string"]
+    assert "  name: '${names}-run-completed'" in said
+    assert "functionId" not in said
+    (resource,) = [part for part in said.split("\nresource ")[1:] if "existing" not in part]
+    told = [line.strip() for line in resource.splitlines()]
+    assert "queueName: 'switchyard-events'" in told
+    assert "queueMessageTimeToLiveInSeconds: -1" in told
+    assert "blobContainerName: 'switchyard-deadletter'" in told
+    assert told.count("type: 'SystemAssigned'") == 2
+    assert ("maxDeliveryAttempts: 30" in told, "eventTimeToLiveInMinutes: 1440" in told) == (True, True)
