@@ -151,9 +151,7 @@ class Settings:
             "client_id": "AZURE_CLIENT_ID",
         }
         found: dict[str, Any] = {
-            setting: value
-            for setting, name in names.items()
-            if (value := environ.get(name)) and not value.startswith(_UNRESOLVED)
+            setting: value for setting, name in names.items() if (value := given(environ, name)) is not None
         }
         lists = {
             "sources": SOURCES,
@@ -191,6 +189,12 @@ class Settings:
             if url in found:
                 found[url] = found[url].rstrip("/")
         return cls(**found)
+
+
+def given(environ: Mapping[str, str], name: str) -> str | None:
+    """The value of a setting; None where it is empty, or a Key Vault reference that Azure could not follow."""
+    value = environ.get(name)
+    return None if not value or value.startswith(_UNRESOLVED) else value
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ class Cloud:
         self.capsys = capsys
         self.path = str(folder)
         self.paused = 0
+        self.asked: list[tuple[str, str]] = []
         self.set(secrets={}, blobs=[], subscriptions={}, calls=[], refuse=0, outputs=OUTPUTS)
         program = folder / "az"
         program.write_text(AZ.format(python=sys.executable))
@@ -111,11 +112,14 @@ class Cloud:
 
     def run(self, *words, environ=OUTPUTS, health=HEALTH):
         """Exit status, and all that was said."""
-        asked = []
-        get = lambda url, key: asked.append((url, key)) or json.dumps(health)  # noqa: E731 (a far side in one line)
+        self.asked.clear()
+
+        def get(url, key):
+            self.asked.append((url, key))
+            return json.dumps(health)
+
         path = f"{self.path}{os.pathsep}{Path(sys.executable).parent}"
         status = hooks.main(words, environ | {"PATH": path}, get)
-        self.asked = asked
         said = self.capsys.readouterr()
         return status, said.out + said.err
 

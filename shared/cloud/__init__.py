@@ -24,7 +24,7 @@ from shared.cloud.serving import Endpoints
 from shared.cloud.smtp import SmtpMail
 from shared.cloud.topic import KEY, EventGridTopic
 from shared.errors import PermanentError
-from shared.settings import Secrets, Settings
+from shared.settings import Secrets, Settings, given
 from shared.world import Letter, Mail, Sms, Texted
 
 
@@ -71,7 +71,7 @@ def doors(settings: Settings, environ: Mapping[str, str], config_folder: Path) -
         github=GitHubTokens(http, Secrets(environ).own, settings.github_api, _now, settings.github_repos),
         serving=Endpoints(workspaces, inner),
         counts=MonitorCounts(workspaces, settings.logs, tokens, inner),
-        topic=EventGridTopic(settings.topic, environ.get(KEY), tokens, http),
+        topic=EventGridTopic(settings.topic, given(environ, KEY), tokens, http),
         documents=documents,
         azure=AzureRest(settings, tokens),
         workspaces=workspaces,
