@@ -143,7 +143,9 @@ def upload(azure: Azure, found: Mapping[str, str], folder: Path) -> None:
     print(f"configuration: {len(names)} files in {account}/{CONTAINER}")
 
 
-def deployed(azure: Azure, found: Mapping[str, str], folder: Path, get: Callable[[str, str], str]) -> None:
+def deployed(
+    azure: Azure, found: Mapping[str, str], folder: Path, get: Callable[[str, Mapping[str, str]], str]
+) -> None:
     subscribe(azure, found, folder)
     healthy(azure, found, get)
 
@@ -201,18 +203,19 @@ def _ours(azure: Azure, group: str, topic: str, storage: str) -> set[str]:
     return {one["name"] for one in found if f'"{storage}"'.casefold() in json.dumps(one).casefold()}
 
 
-def healthy(azure: Azure, found: Mapping[str, str], get: Callable[[str, str], str]) -> None:
+def healthy(azure: Azure, found: Mapping[str, str], get: Callable[[str, Mapping[str, str]], str]) -> None:
     """The app answers, and its configuration is whole."""
     app = ["--resource-group", found["AZURE_RESOURCE_GROUP"], "--name", found["AZURE_FUNCTION_APP_NAME"]]
     key = azure.patiently(lambda: azure("functionapp", "keys", "list", *app))["functionKeys"]["default"]
-    said = json.loads(azure.patiently(lambda: get(f"{found['SWITCHYARD_URL']}/api/health", key)))
+    headers = {"x-functions-key": key}  # asked for here also where people sign in
+    said = json.loads(azure.patiently(lambda: get(f"{found['SWITCHYARD_URL']}/api/health", headers)))
     print(f"health: {said['status']}, {said['rules']} rules in force, configuration {said['config_version']}")
     if said["status"] != "ok":
         raise StoppedError(f"health is {said['status']}; refused files: {', '.join(said['rejected_files']) or 'none'}")
 
 
-def ask(url: str, key: str) -> str:
-    request = urllib.request.Request(url, headers={"x-functions-key": key})  # noqa: S310 (https, from our own outputs)
+def ask(url: str, headers: Mapping[str, str]) -> str:
+    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 (https, from our own outputs)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return str(answer.read().decode())
@@ -292,7 +295,7 @@ def _outputs(azure: Azure, deployment: str | None, environ: Mapping[str, str]) -
     return found
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str], get: Callable[[str, str], str] = ask) -> int:
+def main(argv: Sequence[str], environ: Mapping[str, str], get: Callable[[str, Mapping[str, str]], str] = ask) -> int:
     parser = argparse.ArgumentParser(prog="hooks.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("step", choices=("check", "provisioned", "configuration", "deployed"))
     parser.add_argument("--config", type=Path, default=ROOT / "config", metavar="DIR", help="(config)")

@@ -422,6 +422,9 @@ output AZURE_ENV_NAME string = environmentName
 output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_FUNCTION_APP_NAME string = app.outputs.name
 output SWITCHYARD_URL string = 'https://${app.outputs.hostName}'
+
+@description('What `switchyard` asks a token for, where people sign in')
+output SWITCHYARD_SCOPE string = empty(signInClientId) ? '' : 'api://${signInClientId}/.default'
 output SWITCHYARD_STORAGE_ID string = storage.outputs.id
 output SWITCHYARD_VAULT_ID string = vault.outputs.id
 output SWITCHYARD_CONFIGURATION string = configuration

@@ -91,7 +91,7 @@ class Cloud:
         self.capsys = capsys
         self.path = str(folder)
         self.paused = 0
-        self.asked: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, dict[str, str]]] = []
         self.set(secrets={}, blobs=[], subscriptions={}, calls=[], refuse=0, outputs=OUTPUTS)
         program = folder / "az"
         program.write_text(AZ.format(python=sys.executable))
@@ -114,8 +114,8 @@ class Cloud:
         """Exit status, and all that was said."""
         self.asked.clear()
 
-        def get(url, key):
-            self.asked.append((url, key))
+        def get(url, headers):
+            self.asked.append((url, headers))
             return json.dumps(health)
 
         path = f"{self.path}{os.pathsep}{Path(sys.executable).parent}"
@@ -195,7 +195,7 @@ def test_subscriptions_are_those_that_the_rules_need_and_no_other_of_ours(cloud,
     assert cloud.state["topic"] == "evgt-prod"
     assert "evgt-prod: switchyard-dev-model-registered is needed no more, and gone" in said
     assert "health: ok, 22 rules in force, configuration c1" in said
-    assert cloud.asked == [("https://func-1.azurewebsites.net/api/health", "marker")]
+    assert cloud.asked == [("https://func-1.azurewebsites.net/api/health", {"x-functions-key": "marker"})]
     assert "marker" not in said
 
 

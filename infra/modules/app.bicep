@@ -197,8 +197,8 @@ resource ftp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01'
   }
 }
 
-// People sign in, behind the links of messages too: the name on record is theirs. What has a proof of its own stays reachable:
-// Event Grid and Durable Functions by their keys, and whoever watches over the service by a function key.
+// People sign in, behind the links of messages too: the app takes nobody's word but that of App Service, and behind a path that is
+// left out here there is none. Left out are what has keys of its own (webhooks of the host, the pulse) and style sheets.
 resource signIn 'Microsoft.Web/sites/config@2024-11-01' = if (signsIn) {
   // checkov:skip=CKV_AZURE_13: this is the sign-in; the check looks for its older form
   // checkov:skip=CKV_AZURE_222: a check of the app, whose reason stands there

@@ -336,16 +336,16 @@ def test_the_extensions_have_the_scheduler():
     assert HOST["extensionBundle"]["version"] == "[4.*, 5.0.0)"  # azureManaged from 4.32 on
 
 
-def test_what_needs_no_sign_in_has_a_proof_of_its_own():
-    """The routes that stay open are those whose functions ask for no key, the webhooks of the host, and the pulse."""
-    open_ = {
-        f"/{said['route.route'].partition('/')[0]}/*"
-        for said in BINDINGS.values()
-        if said.get("route.auth_level", "").endswith("ANONYMOUS") and said["route.route"] != "{*route}"
-    }
-    assert HOST["extensions"]["http"]["routePrefix"] == ""
+def test_no_path_is_left_out_of_the_sign_in_but_what_the_app_gives_to_anybody_or_to_a_key():
+    """Behind a path that is left out nobody vouches for the header that says who somebody is: shared/web/signed.py."""
+    signed = (ROOT / "shared/web/signed.py").read_text("utf-8")
+    (to_anybody,) = re.findall(r'_TO_ANYBODY: Final = re.compile\(r"([^"]+)"', signed)
+    open_ = {path.replace("[^/]*", "*") for path in to_anybody.split("|")}
     excluded = APP.resources["signIn"].body["properties"]["globalValidation"]["excludedPaths"]
-    assert set(excluded) == open_ | {"/runtime/webhooks/*", "/api/health"}
+    assert set(excluded) == open_ | {"/runtime/webhooks/*"}
+    assert HOST["extensions"]["http"]["routePrefix"] == ""
+    assert BINDINGS["health"]["route.route"] == "api/health"
+    assert BINDINGS["health"]["route.auth_level"].endswith("FUNCTION"), "the pulse is asked for with a key"
 
 
 def test_alerts_watch_functions_that_are_there():
