@@ -2,6 +2,7 @@
 connections are real.
 """
 
+import gzip
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -160,6 +161,24 @@ async def test_a_redirect_leads_nowhere(far: TestServer) -> None:
     await server.start_server()
     assert await sent(f"http://127.0.0.1:{server.port}/", private_hosts=("127.0.0.1",)) == 307
     await server.close()
+
+
+async def test_a_packed_answer_stays_packed() -> None:
+    """A gigabyte of nothing is a megabyte of gzip: whoever unpacks it is out of memory."""
+    bomb = gzip.compress(bytes(50_000_000))
+
+    async def grows(_: web.Request) -> web.Response:
+        return web.Response(body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
+
+    app = web.Application()
+    app.router.add_get("/", grows)
+    server = TestServer(app)
+    await server.start_server()
+    http = AioHttp(of(Settings(private_hosts=("127.0.0.1",)), rules=True))
+    reply = await http.send("GET", f"http://127.0.0.1:{server.port}/")
+    await http.close()
+    await server.close()
+    assert reply.body == bomb
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.test_web import Answer
 from tests.test_web_rollouts import ID, KEY, NOW, Desk, asking, link
 
 ENTRA = {"SWITCHYARD_SIGN_IN": "entra", "WEBSITE_AUTH_ENABLED": "True", "SWITCHYARD_SIGNING_KEY": KEY}
+KEYED = {"SWITCHYARD_SIGNING_KEY": KEY}
 ROLES = ENTRA | {"SWITCHYARD_SIGN_IN": "entra-roles"}
 SATO = "sato@contoso.com"
 APPROVE = {"by": "Somebody Else", "reason": "looks good"}
@@ -171,6 +173,37 @@ async def test_where_nothing_stands_in_front_nobody_is_let_in(environ):
         assert "App Service authentication is not on" in answer.words
     assert (await at.api("POST", f"/api/rollouts/{ID}/approve", APPROVE, **forged)).status == 503
     assert at.words == []
+
+
+HOSTS = (
+    "//evil.example.com",
+    "/\\evil.example.com",
+    "/.evil.example.com",
+    "/%2f%2fevil.example.com",
+    "/https:/evil.example.com",
+)
+
+
+@pytest.mark.parametrize("path", [f"{host}{rest}" for host in HOSTS for rest in ("", "/..", "/rollouts", "/approve/x")])
+async def test_no_path_leads_to_another_host(path):
+    """Neither a redirect, nor the link to the other language, nor the one to sign in."""
+    for environ in ({"SWITCHYARD_SIGNING_KEY": KEY}, ENTRA):
+        for method in ("GET", "POST"):
+            answer = await desk(environ).ask(method, f"http://localhost{path}", b"", sec_fetch_site="same-origin")
+            assert not answer.headers.get("location", "/").startswith(("//", "/\\", "http"))
+            links = re.findall(r'(?:href|action)="([^"]*)"', answer.text)
+            assert [one for one in links if one.startswith(("//", "/\\", "http"))] == []
+
+
+async def test_what_is_done_leads_back_to_a_page_of_this_service():
+    at = desk(KEYED)
+    n = await asking(at)
+    for target, said in (
+        (link(n), {"answer": "approve"} | APPROVE),
+        ("/freezes", {"endpoint": "*", "owner": "o", "reason": "r", "for": "2d"}),
+    ):
+        answer = await form(at, f"{target}?next=//evil.example.com", {}, **said)
+        assert (answer.status, answer.headers["location"].partition("?")[0]) == (303, target)
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: json.dumps({"claims": text}).encode()))

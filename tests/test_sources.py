@@ -147,3 +147,15 @@ async def events(station):
     from shared.world import Search
 
     return await station.service.world.store.events(replace(Search(), limit=100))
+
+
+async def test_what_event_grid_gave_up_is_held_against_the_list_too(station, outside):
+    """A dead letter is a way in like any other."""
+    sent = [run_event("e1") | {"topic": OTHER}, run_event("e2")]
+    outside.dead_letters.files["SWITCHYARD/2026/11/20/8/1.json"] = msgspec.json.encode(sent)
+    await station.service.on_dead_letters(outside.clock())
+    await station.work()
+    assert [one.refusal for one in await events(station) if one.status == "refused"] == [
+        f"its source {OTHER!r} is not on the allow list (SWITCHYARD_SOURCES): nothing was decided"
+    ]
+    assert len(outside.http.sent) == 1
