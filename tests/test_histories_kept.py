@@ -5,7 +5,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,23 @@ import pytest
 from local.host import Host
 from local.queue import LocalQueue
 from local.rollouts import Rollouts
-from shared import VERSION, book, wire
+from shared import VERSION, book, links, wire
 from shared.errors import PermanentError
+from shared.links import Acknowledgement, Approval
 from shared.record import Job
 from shared.rollout.record import ENDED
 from shared.settings import ROLLOUT_QUEUE
+from shared.world import Search
 from tests.durable.drivers import Resting
 from tests.histories import FOLDER, read
-from tests.histories.life import FILES, MAIN, ROLLOUT, RULES, OnAzure, kept
+from tests.histories.life import FILES, KEY, MAIN, ROLLOUT, RULES, OnAzure, kept
 from tests.histories.shapes import Readers, shapes
 from tests.histories.stories import STORIES
 from tests.histories.tables import restore
 from tests.station import Station, opened, run_event
 from tests.test_follow import said
 from tests.test_web import ask
-from tests.world import DictShelf, Outside, VirtualClock
+from tests.world import START, DictShelf, Outside, VirtualClock
 
 VERSIONS = sorted(path.parent.name for path in FOLDER.glob("*/state.sql"))
 
@@ -179,6 +181,16 @@ async def test_what_was_left_undone_on_azure_is_done(on_azure, outside):
     await goes_on(on_azure, outside)
 
 
+async def test_what_an_earlier_version_wrote_is_forgotten_in_its_time(on_azure, outside):
+    await on_azure.later(7200)
+    await on_azure.work()
+    outside.clock.advance(50 * 86_400)
+    while await on_azure.service.prune(outside.clock()):
+        pass
+    left = await on_azure.store.events(Search(limit=100))
+    assert left == []
+
+
 # Messages
 
 
@@ -200,6 +212,14 @@ def test_messages_of_every_kind_are_understood(version):
 def test_a_message_of_no_version_is_refused_with_the_reason():
     with pytest.raises(PermanentError, match="not a message of ours"):
         wire.unpack('{"type":"praise"}')
+
+
+@pytest.mark.parametrize("kind", [Approval, Acknowledgement])
+def test_a_link_that_was_sent_before_the_deployment_is_good_until_its_time_is_up(version, kind):
+    found = read(FOLDER / version / "links.json")[kind.__name__]
+    assert json.loads(wire.dump(links.read(KEY, found["token"], START, kind))) == found["says"]
+    with pytest.raises(PermanentError, match="this link was good until"):
+        links.read(KEY, found["token"], START + timedelta(days=2), kind)
 
 
 # Shapes

@@ -49,6 +49,7 @@ One rollout (`GET /api/rollouts/{id}`) has besides:
 
     verdict     promoted | rolled back | stuck; null before its end
     deployment, resource_group, subscription, tags
+    script      the version of the script that it began with, and goes by to its end (docs/upgrades.md)
     policy_in_full  the policy that it runs by, whatever became of the file meanwhile
     lineage     {config, rule, event: {record, id, type, time, subject, source, link: null once its record is past its age} or null, origin: {run, experiment, inputs,
                 commit, branch, created, created_by, studio_url, tags} or null, approved_by: [names]}
@@ -320,6 +321,7 @@ def told(story: Story) -> dict[str, object]:
     return short(story.head) | {
         "verdict": story.head.status if story.ended else None,
         "deployment": about.deployment,
+        "script": about.script,
         "resource_group": about.where.resource_group,
         "subscription": about.where.subscription,
         "tags": about.tags,

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -12,19 +13,20 @@ from typing import Any, cast
 from functions import host
 from local.queue import LocalQueue
 from shared import wire
+from shared.links import Acknowledgement, Approval, token
 from shared.service import Service
 from shared.settings import ROLLOUT_QUEUE, configuration, read_folder
 from tests import azurite_server
 from tests.durable.drivers import Resting, embedded
 from tests.histories import FOLDER
 from tests.histories.decided import decided_by, samples
-from tests.histories.life import MAIN, RULES, OnAzure, hear, kept, live, plain
+from tests.histories.life import KEY, MAIN, RULES, OnAzure, hear, kept, live, plain
 from tests.histories.shapes import shapes
 from tests.histories.stories import DURABLE, STORIES
 from tests.histories.tables import dump
 from tests.station import Station, opened
 from tests.test_rollout_driver import Extension
-from tests.world import FakeQueue, Outside
+from tests.world import START, FakeQueue, Outside
 
 
 def episode(one: dict[str, Any]) -> str:
@@ -109,6 +111,14 @@ async def tables(folder: Path) -> None:
     assert read == json.loads((folder / "state.json").read_text())
 
 
+def signed(folder: Path) -> None:
+    """The links of messages that were sent: whoever has one may use it after a deployment too."""
+    until = START + timedelta(days=1)
+    made = (Approval("rollout-1", 23, until, "leads"), Acknowledgement("78eb2946f451ec0d01dd", until, "incident"))
+    found = {type(one).__name__: {"token": token(KEY, one), "says": plain(one)} for one in made}
+    (folder / "links.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
 def decisions(folder: Path) -> None:
     """The shipped configuration, and what it decides about the sample events, with and without the answers of lookups."""
     root = FOLDER.parents[1]
@@ -132,6 +142,7 @@ async def record(folder: Path) -> None:
     await state(folder)
     await tables(folder)
     decisions(folder)
+    signed(folder)
     (folder / "shapes.json").write_text(json.dumps(shapes(), indent=1, sort_keys=True) + "\n")
 
 

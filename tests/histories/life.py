@@ -61,6 +61,7 @@ MAIN: Final = SWITCHYARD.replace(
     "receivers:\n", 'receivers:\n  incident: {teams: "${TEAMS_INCIDENT}", escalate: [{after: 30m, notify: phones}]}\n'
 )
 FILES: Final = {"switchyard.yaml": MAIN, "rules/team.yaml": RULES}
+KEY: Final = "a key that signs links, and no secret"
 ROLLOUT: Final = "promoted"
 """The story of the rollout that waits for an answer when the state is kept."""
 
