@@ -1,8 +1,9 @@
 # Every target makes the environment it needs. `make run` and `make test` are the two that matter.
-.PHONY: run test lint check bench parts audit locks clean
+.PHONY: run package test lint check bench parts audit locks clean
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
+PYTHON := python3
 DURABLE := .venv-durable
 ENGINES := .venv-bench
 AUDIT := .venv-audit
@@ -67,6 +68,15 @@ $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
 	@$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-$*
 	@VIRTUAL_ENV=$(CURDIR)/.venv-$* $(BIN)/uv pip install -q --require-hashes -r requirements-$*.txt
 	@touch $@
+
+# What is deployed: every file of the repository but those that .funcignore names. Azure installs requirements.txt.
+PACKAGE := .state/package.zip
+package:
+	@mkdir -p .state && rm -f $(PACKAGE)
+	@git ls-files -z --cached --ignored --exclude-from=.funcignore | sort -z > .state/left-out; \
+	  git ls-files -z | sort -z | comm -z -23 - .state/left-out | $(PYTHON) -c 'import sys, zipfile; \
+	  made = zipfile.ZipFile("$(PACKAGE)", "w", zipfile.ZIP_DEFLATED); \
+	  [made.write(name) for name in sys.stdin.read().split("\0") if name]; made.close()'
 
 # After a change of the dependencies in pyproject.toml. The further environments have the versions of the first, but for what differs;
 # samples/project has the versions that Azure's server of deployments goes together with.

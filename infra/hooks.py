@@ -3,6 +3,7 @@
     check         the environment says what has to be said (before provisioning)
     provisioned   the signing key is made where there is none, the configuration uploaded where there is none
     configuration the configuration folder takes the place of what is in the container
+    code          the package is deployed (azd does it itself; pipelines say `make package` before)
     deployed      event subscriptions as the rules need them, and the app is asked how it is
 
 Asks Azure by its command line, az, as whoever is signed in there. Names come from the outputs of the deployment: in the
@@ -127,6 +128,9 @@ def provisioned(azure: Azure, found: Mapping[str, str], folder: Path) -> None:
 
 def upload(azure: Azure, found: Mapping[str, str], folder: Path) -> None:
     """What is not in the folder any more goes from the container too: a rule that is deleted is not in force."""
+    if found.get("SWITCHYARD_CONFIGURATION") == "package":
+        print("configuration: comes with the package")
+        return
     if switchyard(["check", str(folder)]):
         raise StoppedError(f"{folder} has mistakes (above): nothing was uploaded")
     account, names = _name(found["SWITCHYARD_STORAGE_ID"]), [name for name, _ in configuration(folder)]
@@ -141,6 +145,16 @@ def upload(azure: Azure, found: Mapping[str, str], folder: Path) -> None:
     for name in sorted(set(before) - set(names)):
         azure("storage", "blob", "delete", *_where(account), "--name", name)
     print(f"configuration: {len(names)} files in {account}/{CONTAINER}")
+
+
+def code(azure: Azure, found: Mapping[str, str], package: Path) -> None:
+    """Azure installs the libraries itself, by the hashes of requirements.txt."""
+    if not package.is_file():
+        raise StoppedError(f"there is no package {package}: make package")
+    app = ["--resource-group", found["AZURE_RESOURCE_GROUP"], "--name", found["AZURE_FUNCTION_APP_NAME"]]
+    words = ["functionapp", "deployment", "source", "config-zip", *app, "--src", str(package)]
+    azure.patiently(lambda: azure(*words, "--build-remote", "true", "--timeout", "1800"))
+    print(f"code: {package.name} is in {found['AZURE_FUNCTION_APP_NAME']}")
 
 
 def deployed(
@@ -297,8 +311,11 @@ def _outputs(azure: Azure, deployment: str | None, environ: Mapping[str, str]) -
 
 def main(argv: Sequence[str], environ: Mapping[str, str], get: Callable[[str, Mapping[str, str]], str] = ask) -> int:
     parser = argparse.ArgumentParser(prog="hooks.py", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("step", choices=("check", "provisioned", "configuration", "deployed"))
+    parser.add_argument("step", choices=("check", "provisioned", "configuration", "code", "deployed"))
     parser.add_argument("--config", type=Path, default=ROOT / "config", metavar="DIR", help="(config)")
+    parser.add_argument(
+        "--package", type=Path, default=ROOT / ".state/package.zip", metavar="FILE", help="(.state/package.zip)"
+    )
     parser.add_argument("--deployment", metavar="NAME", help="take the outputs of this deployment of the subscription")
     arguments = parser.parse_args(argv)
     try:
@@ -310,6 +327,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str], get: Callable[[str, Ma
             provisioned(azure, found, arguments.config)
         elif arguments.step == "configuration":
             upload(azure, found, arguments.config)
+        elif arguments.step == "code":
+            code(azure, found, arguments.package)
         else:
             deployed(azure, found, arguments.config, get)
     except KeyError as error:

@@ -72,6 +72,8 @@ elif words[:4] == ["eventgrid", "system-topic", "event-subscription", "list"]:
     said = [{{"name": name, "deliveryWithResourceIdentity": {{"destination": {{"resourceId": to}}}}}} for name, to in azure["subscriptions"].items()]
 elif words[:4] == ["eventgrid", "system-topic", "event-subscription", "delete"]:
     del azure["subscriptions"][value("--name")]
+elif words[:4] == ["functionapp", "deployment", "source", "config-zip"]:
+    azure["package"] = [value("--name"), pathlib.Path(value("--src")).read_text(), value("--build-remote")]
 elif words[:3] == ["functionapp", "keys", "list"]:
     said = {{"functionKeys": {{"default": "marker"}}}}
 elif words[:3] == ["deployment", "sub", "show"]:
@@ -168,6 +170,13 @@ def test_the_configuration_is_uploaded_to_an_empty_container_and_left_alone_in_a
     assert (status, cloud.state["blobs"]) == (0, ["rules/b.yaml", "switchyard.yaml"]), said
 
 
+def test_a_configuration_that_comes_with_the_package_is_uploaded_nowhere(cloud, config):
+    package = OUTPUTS | {"SWITCHYARD_CONFIGURATION": "package"}
+    for step in ("provisioned", "configuration"):
+        status, said = cloud.run(step, "--config", str(config), environ=package)
+        assert (status, cloud.state["blobs"]) == (0, []), said
+
+
 def test_a_configuration_with_a_mistake_is_not_uploaded(cloud, config):
     (config / "rules" / "a.yaml").write_text("rules: [{name: x}]\n")
     status, said = cloud.run("configuration", "--config", str(config))
@@ -216,6 +225,16 @@ def test_an_app_that_is_not_well_stops_the_pipeline(cloud, config):
     status, said = cloud.run("deployed", "--config", str(config), health=broken)
     assert status == 1
     assert "health is amber; refused files: rules/a.yaml" in said
+
+
+def test_the_package_goes_to_the_app_and_azure_installs_the_libraries(cloud, tmp_path):
+    package = tmp_path / "package.zip"
+    status, said = cloud.run("code", "--package", str(package))
+    assert status == 1
+    assert f"there is no package {package}: make package" in said
+    package.write_text("zip")
+    status, said = cloud.run("code", "--package", str(package))
+    assert (status, cloud.state["package"]) == (0, ["func-1", "zip", "true"]), said
 
 
 def test_a_configuration_that_cannot_be_read_leaves_the_subscriptions_as_they_are(cloud, config):
