@@ -14,7 +14,7 @@ from shared.events import Blob, Drift, Event, Model, Run
 from shared.messages import fill
 from shared.record import Facts, Result
 from shared.rollout.policy import Policy
-from shared.rollout.record import DeploymentState, EndpointState
+from shared.rollout.record import SCRIPT, DeploymentState, EndpointState
 from shared.world import Origin
 from tests.world import START, Outside
 
@@ -234,6 +234,7 @@ async def test_promoting_twice_under_one_key_begins_one_rollout():
     kept = await book.rollout(outside.shelf, head.id)
     assert kept is not None
     assert (kept.model, kept.version, kept.at, kept.tags["switchyard_depth"]) == ("fraud", "7", START, "1")
+    assert kept.script == SCRIPT, "what begins now does what is new"
 
 
 async def test_promoting_by_a_policy_that_is_not_there_names_those_that_are():

@@ -13,6 +13,7 @@ from shared.record import Job, WorkspaceRef
 from shared.rollout.outputs import differs
 from shared.rollout.policy import BinaryGate, Compare, Labels, Load, Policy, Sample, Smoke
 from shared.rollout.record import (
+    SCRIPT,
     Announce,
     Ask,
     Assess,
@@ -536,6 +537,7 @@ async def test_a_version_rejected_in_the_registry_gives_way_to_the_last_approved
     (id_,) = await conductor.watch()
     back = await conductor.about(id_)
     assert (back.model, back.version, back.restores) == ("fraud", "11", "r3")
+    assert (about().script, back.script) == (1, SCRIPT), "whatever script the first one began with"
     assert back.deployment != "fraud-11"
     outside.rollouts.put_texts.clear()
     assert await conductor.watch() == []  # it is under way

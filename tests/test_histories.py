@@ -12,6 +12,7 @@ import pytest
 
 from local.rollouts import Rollouts
 from shared import VERSION, book, wire
+from shared.cli import main
 from shared.conduct import Conductor
 from shared.rollout.record import (
     CHANGES,
@@ -228,7 +229,10 @@ def test_both_the_last_minor_version_and_this_one_are_on_record():
     assert versions == set(range(OLDEST, SCRIPT + 1))
 
 
-def test_the_document_and_the_package_name_the_same_versions():
+def test_the_document_and_the_package_name_the_same_versions(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"switchyard {RELEASE}\n"
     text = (FOLDER.parents[1] / "docs" / "upgrades.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (\d+\.\d+) \| (.+) \|$", text, re.MULTILINE)
     assert rows == [(str(version), *change) for version, change in CHANGES.items()]
