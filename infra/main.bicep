@@ -155,7 +155,7 @@ module prod 'modules/prod.bicep' = if (stage == 'prod') {
   name: 'prod'
   scope: group
   params: {
-    deployerPrincipalType: deployerPrincipalType
+    deployerPrincipalType: any(deployerPrincipalType) // known here as one of three words; the module takes one
   }
 }
 

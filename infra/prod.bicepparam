@@ -23,8 +23,9 @@ param configuration = 'package' // the container is behind the firewall: rules c
 param signInClientId = readEnvironmentVariable('SWITCHYARD_SIGN_IN_CLIENT_ID', '')
 param signInRoles = true
 param allowedHosts = [
-  '*.logic.azure.com'
+  '*.logic.azure.com' // Workflows of Teams, in both of their forms
   '*.api.powerplatform.com'
+  // and the hosts that your webhooks call, such as the one of AIRFLOW_URL
 ]
 param privateNetwork = true
 param storageSku = 'Standard_ZRS'

@@ -21,8 +21,9 @@ param secrets = [
 ]
 param signInClientId = readEnvironmentVariable('SWITCHYARD_SIGN_IN_CLIENT_ID', '')
 param allowedHosts = [
-  '*.logic.azure.com'
+  '*.logic.azure.com' // Workflows of Teams, in both of their forms
   '*.api.powerplatform.com'
+  // and the hosts that your webhooks call, such as the one of AIRFLOW_URL
 ]
 param emails = [
   readEnvironmentVariable('SWITCHYARD_MAIL', '')

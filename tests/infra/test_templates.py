@@ -103,6 +103,12 @@ def test_dev_sets_what_the_template_knows_from_the_environment_of_azd():
     assert given["stage"]["value"] == "dev"
 
 
+def test_the_readme_knows_every_parameter_and_every_module():
+    told = (INFRA / "README.md").read_text("utf-8")
+    assert [name for name in read(INFRA / "main.bicep").parameters if f"`{name}`" not in told] == []
+    assert [path.name for path in OURS if f"{path.name}`" not in told] == []
+
+
 def test_every_secret_of_the_shipped_configuration_is_asked_for_in_every_environment():
     texts = [
         path.read_text("utf-8") for path in [ROOT / "config/switchyard.yaml", *(ROOT / "config/rules").glob("*.yaml")]
@@ -119,7 +125,7 @@ def test_production_has_no_role_for_a_person_and_refuses_one():
     main, prod = read(INFRA / "main.bicep"), read(INFRA / "modules/prod.bicep")
     assert prod.parameters["deployerPrincipalType"].allowed == ("ServicePrincipal",)
     assert main.modules["prod"].condition == "(stage == 'prod')"
-    assert main.modules["prod"].body["params"]["deployerPrincipalType"] == "deployerPrincipalType"
+    assert main.modules["prod"].body["params"]["deployerPrincipalType"] == "any(deployerPrincipalType)"
     assert main.modules["deployer"].condition == "(deploys)"
     assert "(stage != 'prod' || deployerPrincipalType == 'ServicePrincipal')" in main.variables["deploys"]
     assert parameters_of(INFRA / "prod.bicepparam")["deployerPrincipalType"] == "ServicePrincipal"
