@@ -65,7 +65,9 @@ def target(name: str, rules: int, hook: str, folder: Path) -> Generator[int]:
     else:
         command = [sys.executable, "-m", "bench.targets", name, str(port), str(rules), hook]
     with (folder / f"{name}-{rules}.log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | {"HOOK": hook}, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, env=os.environ | {"HOOK": hook, "SWITCHYARD_PRIVATE_HOSTS": "127.0.0.1"}, stdout=log, stderr=log
+        )
         try:
             wait_for(port, process, folder / f"{name}-{rules}.log")
             yield port

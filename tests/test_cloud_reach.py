@@ -277,6 +277,8 @@ async def test_a_token_of_the_identity_is_shown_to_azure_alone(outside: Doors) -
     params = forward.Forward(topic="https://evil.example.com/api/events")
     with pytest.raises(PermanentError, match=r"the topic evil\.example\.com is none of Azure's, and would get a token"):
         await forward.run(params, replace(context(Outside()), world=replace(Outside().world, topic=outside.topic)))
+    with pytest.raises(PermanentError, match="an address inside a private network"):  # the SDK's own requests too
+        await outside.topic.send("https://10.0.0.7/api/events", "a key", {"id": "1", "eventType": "x"})
     with pytest.raises(PermanentError, match=r"evil\.example\.com is no storage account"):
         await outside.blobs.read("https://evil.example.com/container", "labels.csv")
 
