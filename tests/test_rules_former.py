@@ -126,6 +126,7 @@ def test_what_is_older_than_the_last_minor_version_is_refused_with_the_same_sugg
             "retention:\n  records: 60d\nlimits:\n  depth: 2\n  archive_days: 30",
             "retention:\n  archive: 30d\n  records: 60d\nlimits:\n  depth: 2\n",
         ),
+        ("limits:\r\n  archive_days: 30\r\n  depth: 2\r\n", "limits:\r\n  depth: 2\r\nretention: { archive: 30d }\r\n"),
         ("limits: {archive_days:\n  30}\n", None),
         ("limits:\n  # a month\n  archive_days: 30\n", None),
         ("limits: {archive_days: 30}\nretention: {archive: 30d}\n", None),

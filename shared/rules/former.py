@@ -148,7 +148,8 @@ def _without(node: Node, path: Sequence[str]) -> Node:
 def _with(node: Node, path: Sequence[str], value: Node, at: Place) -> Node:
     key, *rest = path
     inner = _with(node.items.get(key, Node({}, at)), rest, value, at) if rest else value
-    return replace(node, value={**node.items, key: inner}, keys={key: at, **node.keys} | ({} if rest else {key: at}))
+    there = node.keys.get(key, at) if rest else at
+    return replace(node, value={**node.items, key: inner}, keys={**node.keys, key: there})
 
 
 # Texts
@@ -167,6 +168,8 @@ def rewritten(file: str, text: str, spellings: Sequence[Spelling] = SPELLINGS) -
     wanted = _plain(file, text, spellings)
     if wanted is None:
         return None
+    windows = "\r\n" in text
+    text = text.replace("\r\n", "\n")
     for one in spellings:
         node, _ = read(file, text)
         if node is None or not fnmatchcase(file, one.files) or _key(node, one.old) is None:
@@ -176,6 +179,7 @@ def rewritten(file: str, text: str, spellings: Sequence[Spelling] = SPELLINGS) -
         if edited is None:
             return None
         text = "".join(edited)
+    text = text.replace("\n", "\r\n") if windows else text
     return text if _plain(file, text, ()) == wanted else None
 
 
