@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from local import queue
 from local.store import SqliteStore
-from shared import book, wire
+from shared import archive, book, wire
 from shared.cloud.account import Account
 from shared.cloud.listing import hashed
 from shared.cloud.queue import AzureQueue
@@ -129,8 +129,8 @@ async def test_a_page_of_the_console_costs_as_many_requests_however_many_records
     await fill(deployed.store, 0, 25)
     await fill_shelf(deployed.shelf, 0, 3)
     few = {path: await deployed.get(path) for path in pages}
-    await fill(deployed.store, 25, 140)
-    await fill_shelf(deployed.shelf, 3, 40)
+    await fill(deployed.store, 25, 80)
+    await fill_shelf(deployed.shelf, 3, 20)
     many = {path: await deployed.get(path) for path in pages}
     assert few == many
     assert {path: dict(counted) for path, counted in many.items()} == pages
@@ -198,7 +198,7 @@ _SEARCHES = st.builds(
 )
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     happens=st.lists(st.tuples(_KINDS, st.integers(0, 12)), min_size=6, max_size=24),
     searches=st.lists(_SEARCHES, min_size=4, max_size=6),
@@ -235,8 +235,8 @@ def test_pages_are_those_of_the_embedded_store_whatever_happened(
 
 async def test_pruning_looks_at_what_is_due_and_at_nothing_else(deployed: Deployed) -> None:
     store = deployed.store
-    long = [replace_until(taken(n, 0, age=timedelta(days=40)), START + timedelta(days=300)) for n in range(40)]
-    due = [taken(n, 1, age=timedelta(days=31)) for n in range(100, 134)]
+    long = [replace_until(taken(n, 0, age=timedelta(days=40)), START + timedelta(days=300)) for n in range(20)]
+    due = [taken(n, 1, age=timedelta(days=31)) for n in range(100, 120)]
     for some in (long, due):
         await asyncio.gather(*map(store.take_in, some))
     for one in due:
@@ -430,3 +430,20 @@ async def test_an_event_with_one_action_costs_eleven_requests_from_its_arrival_t
         "claim": {("Table", "GET"): 1, ("Table", "POST"): 1},
         "settle": {("Table", "POST"): 2, ("Table", "PUT"): 1},
     }
+
+
+async def test_copying_to_the_archive_costs_one_request_an_event_and_little_more(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_PAGE", 10)
+    ages = [timedelta(minutes=31 + 2 * n) for n in range(30)]
+    await asyncio.gather(*(deployed.store.take_in(taken(n, 0, age=age)) for n, age in enumerate(ages)))
+    await deployed.shelf.get("a", "b")
+    await deployed.store.events(Search(limit=1))
+    deployed.proxy.counted()
+    since = START - timedelta(minutes=92)
+    assert await archive.copy(deployed.service.world, START, since) == len(ages)
+    asked = Counter(one.what.split("(")[0].strip("/") for one in deployed.proxy.counted())
+    assert asked["switchyardevents"] == len(ages)
+    assert asked["switchyardlisting"] <= 16  # to find slices that are small enough, and to list each
+    assert asked["switchyardshelf"] <= 12

@@ -204,7 +204,7 @@ async def test_an_event_too_large_for_a_row_is_refused_with_its_size(place: Plac
 async def test_what_is_forgotten_leaves_nothing_behind(
     place: Place, account: str, clock: VirtualClock, closing: AsyncExitStack
 ) -> None:
-    records = [taken(n, 101, age=timedelta(hours=n)) for n in range(2)]
+    records = [taken(n, intents, age=timedelta(hours=n)) for n, intents in enumerate((101, 1))]
     for record in records:
         await place.store.take_in(record)
         await asyncio.gather(*(place.store.settle(key, "done", attempt()) for key in keys(record)))
