@@ -3,7 +3,6 @@
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
-PYTHON := python3
 DURABLE := .venv-durable
 ENGINES := .venv-bench
 AUDIT := .venv-audit
@@ -71,12 +70,17 @@ $(READY): requirements-dev.txt pyproject.toml bootstrap.sh
 
 # What is deployed: every file of the repository but those that .funcignore names. Azure installs requirements.txt.
 PACKAGE := .state/package.zip
-package:
-	@mkdir -p .state && rm -f $(PACKAGE)
-	@git ls-files -z --cached --ignored --exclude-from=.funcignore | sort -z > .state/left-out; \
-	  git ls-files -z | sort -z | comm -z -23 - .state/left-out | $(PYTHON) -c 'import sys, zipfile; \
-	  made = zipfile.ZipFile("$(PACKAGE)", "w", zipfile.ZIP_DEFLATED); \
-	  [made.write(name) for name in sys.stdin.read().split("\0") if name]; made.close()'
+define PACK
+import subprocess, zipfile
+def files(*words):
+    return set(subprocess.run(["git", "ls-files", "-z", *words], capture_output=True, text=True, check=True).stdout.split("\0")) - {""}
+with zipfile.ZipFile("$(PACKAGE)", "w", zipfile.ZIP_DEFLATED) as made:
+    for name in sorted(files() - files("--cached", "--ignored", "--exclude-from=.funcignore")):
+        made.write(name)
+endef
+export PACK
+package: $(READY)
+	@mkdir -p .state && $(BIN)/python -c "$$PACK"
 
 # After a change of the dependencies in pyproject.toml. The further environments have the versions of the first, but for what differs;
 # samples/project has the versions that Azure's server of deployments goes together with.
