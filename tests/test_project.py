@@ -21,9 +21,17 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from shared.cli.rules_test import read_tests
+from shared.cloud import doors
+from shared.record import WorkspaceRef
+from shared.rehearsal.story import read_stories
+from shared.rehearsal.trial import as_text, try_all
 from shared.rollout.policy import Compare
 from shared.rollout.record import Compared
 from shared.rollout.scorecard import scorecard
+from shared.rules.load import load_texts
+from shared.settings import Settings, read_folder
+from shared.world import PipelineJob
 from simulator.app import Box
 from simulator.azureml import CODE_FAILED, Run, Version, Workspace
 from simulator.entra import TENANT
@@ -56,6 +64,19 @@ def files(pattern: str) -> list[str]:
 
 
 # What is there
+
+
+def test_the_folders_are_those_of_the_documented_layout():
+    assert {path.name for path in PROJECT.iterdir() if path.is_dir()} - {".pytest_cache"} == {
+        ".ado",
+        ".cloud",
+        ".github",
+        "code",
+        "docs",
+        "notebooks",
+        "pipelines",
+        "tests",
+    }
 
 
 @pytest.mark.parametrize("file", files("pipelines/**/*.yml") + files(".cloud/compute.yml"))
@@ -259,7 +280,7 @@ def trained(box: Box, ops: Any, tmp_path_factory: pytest.TempPathFactory) -> Sim
     assert done.returncode == 0, done.stdout + done.stderr
     box.sim.clock.turn(100_000)
     assert ops.main(*submit, "--follow") == 0
-    return SimpleNamespace(here=here, job=here.runs["train-1"], folder=folder, step=step, said=done.stdout)
+    return SimpleNamespace(here=here, job=here.runs["train-1"], folder=folder, step=step, environ=environ)
 
 
 def test_a_run_has_its_metrics_at_its_root_as_rules_and_gates_look_them_up(trained):
@@ -362,3 +383,192 @@ def test_a_training_that_fails_is_told_with_where_to_look(box, ops, trained, cap
     box.sim.clock.turn(100_000)
     assert ops.main(*submit, "--follow") == 1
     assert re.search(r"job train-3 ended as Failed: http\S+train-3", capsys.readouterr().err)
+
+
+# Beside the service
+
+
+def snippet() -> str:
+    """What docs/README.md asks the service's switchyard.yaml to have."""
+    (shown,) = re.findall(r"```yaml\n# switchyard\.yaml\n(.*?)```", (PROJECT / "docs/README.md").read_text(), re.DOTALL)
+    return str(shown)
+
+
+def configuration() -> dict[str, str]:
+    """The snippet, and the team's folder laid over it."""
+    return {"switchyard.yaml": snippet()} | read_folder(PROJECT / ".cloud/switchyard")
+
+
+def test_the_teams_rules_load_with_the_snippet_of_the_document_and_their_tests_pass_and_cover_them():
+    loaded = load_texts(configuration())
+    assert [str(one) for one in loaded.problems] == []
+    stories, wrong = read_stories(read_tests(PROJECT / ".cloud/switchyard"), loaded)
+    assert [str(one) for one in wrong] == []
+    trials, covered = try_all(stories, loaded)
+    assert all(trial.passed for trial in trials), as_text(trials)
+    assert covered.missing == ()
+
+
+def test_both_documents_show_the_same_snippet():
+    english, japanese = ((PROJECT / f"docs/README{of}.md").read_text(encoding="utf-8") for of in ("", ".ja"))
+    blocks = [re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for text in (english, japanese)]
+    assert len(blocks[0]) == len(blocks[1])
+    assert snippet() in japanese.replace("```yaml\n# switchyard.yaml\n", "")
+
+
+async def test_switchyard_trains_again_by_the_graph_that_was_published(box, ops, trained, monkeypatch, tmp_path):
+    pipeline = load_texts(configuration()).config.pipelines["fraud-weekly"]
+    made = doors(Settings.of(box.environment), box.environment, PROJECT / ".cloud/switchyard")
+    job = PipelineJob(
+        name="retrain-1",
+        source=pipeline.source,
+        experiment=pipeline.experiment,
+        inputs=dict(pipeline.inputs) | {"reason": "drift in data_drift"},
+        tags={name: str(value) for name, value in pipeline.tags.items()} | {"switchyard_rule": "fraud-drift"},
+    )
+    where = WorkspaceRef(SUBSCRIPTION, "rg-fraud-dev", "mlw-fraud-dev")
+    try:
+        assert (await made.platform.submit(where, job)).name == "retrain-1"
+    finally:
+        await made.close()
+    sent = trained.here.runs["retrain-1"].body
+    published = [name for name in trained.here.components["fraud_train"] if not name.isdecimal()]
+    assert sent["jobs"]["run"]["componentId"].endswith(f"/components/fraud_train/versions/{published[0]}")
+    assert sent["inputs"]["reason"]["value"] == "drift in data_drift"
+    spec = trained.here.components["fraud_train"][published[0]].body["componentSpec"]
+    steps = {name: node["componentId"].rpartition("/components/")[2] for name, node in spec["jobs"].items()}
+    assert set(steps) == set(COMPONENTS)
+    assert all("/versions/" in one and "azureml_anonymous" not in one for one in steps.values()), steps
+    for one in steps.values():
+        name, _, version = one.partition("/versions/")
+        assert version in trained.here.components[name]
+
+
+def test_what_the_policy_deploys_is_what_was_published(box, trained):
+    policy = load_texts(configuration()).policies["fraud-online"].deployment
+    kept = box.azure.assets.kept
+    for kind, named in (("environments", policy.environment), ("codes", policy.code)):
+        name, _, version = str(named).removeprefix("azureml:").partition(":")
+        assert version in kept[trained.here.path.casefold(), kind, name], named
+    assert (PROJECT / "code" / str(policy.scoring_script)).is_file()
+
+
+# What CI does
+
+WORKFLOWS = sorted([*PROJECT.glob(".github/**/*.yml"), *PROJECT.glob(".ado/**/*.yml")])
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.relative_to(PROJECT).as_posix())
+def test_a_pipeline_names_what_is_there_and_keeps_no_secret(file):
+    text = file.read_text(encoding="utf-8")
+    assert YAMLS.load(text)
+    for path in re.findall(r"(?<![\w/.$-])((?:code|\.cloud|pipelines)/[\w./-]*\w)", text):
+        assert (PROJECT / path.removesuffix("/**")).exists(), path
+    for template in re.findall(r"template: (\S+\.yml)(@switchyard)?", text):
+        home = ROOT if template[1] else file.parent
+        assert (home / template[0]).is_file(), template
+    for local in re.findall(r"uses: \./(\S+)", text):
+        assert (PROJECT / local).exists(), local
+    assert set(re.findall(r"secrets\.(\w+)", text)) <= {"SWITCHYARD_URL"}
+    assert not re.search(r"client[-_]?secret|password|\bPAT\b|creds:", text, re.IGNORECASE)
+    for action in re.findall(r"uses: ([\w-]+/[\w-]+)@(\S+)", text):
+        assert re.fullmatch(r"[0-9a-f]{40}", action[1]), action
+
+
+def ops_of(file: str) -> list[str]:
+    return re.findall(r"code/ops (\w+) --", (PROJECT / file).read_text(encoding="utf-8"))
+
+
+def test_the_compute_is_checked_before_anything_is_submitted_in_both_systems():
+    for file in (".github/workflows/train.yml", ".ado/train.yml"):
+        assert ops_of(file) == ["check", "publish", "submit", "register"], file
+    for file in (".github/workflows/release.yml", ".ado/release.yml"):
+        assert ops_of(file) == ["check", "publish", "bring"], file
+    for file in (".github/workflows/deploy.yml", ".ado/steps/deploy.yml"):
+        assert ops_of(file) == ["publish", "deploy", "try", "remove"], file
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.relative_to(PROJECT).as_posix())
+def test_every_command_is_one_that_the_program_takes(ops, file):
+    for line in re.findall(r"code/ops (\w+ --.*)", file.read_text(encoding="utf-8")):
+        given = re.sub(r"\$\{\{.*?}}", "dev", line)
+        ops.commands.parser().parse_args(shlex.split(given))
+
+
+def test_what_signs_in_may_ask_for_a_token_and_prod_is_an_environment():
+    for file in (PROJECT / ".github/workflows").glob("*.yml"):
+        workflow = YAMLS.load(file.read_text(encoding="utf-8"))
+        for name, job in workflow["jobs"].items():
+            text = str(job)
+            if "azure/login" in text or "actions/connect" in text:
+                assert workflow["permissions"]["id-token"] == "write", file.name
+                assert job["environment"], (file.name, name)
+    assert read(".github/workflows/release.yml")["jobs"]["release"]["environment"] == "prod"
+    assert read(".ado/release.yml")["jobs"][0]["environment"] == "fraud-prod"
+
+
+@pytest.mark.parametrize("rules", [ROOT / "config/rules/fraud.yaml", PROJECT / ".cloud/switchyard/rules/fraud.yaml"])
+def test_the_workflow_takes_what_the_rules_dispatch_and_shows_the_correlation_in_its_name(rules):
+    (step,) = [
+        step["dispatch"]
+        for rule in YAMLS.load(rules.read_text(encoding="utf-8"))["rules"]
+        for step in rule["do"]
+        if "dispatch" in step
+    ]
+    workflow = read(f".github/workflows/{step['workflow']}")
+    inputs = (workflow.get("on") or workflow[True])["workflow_dispatch"]["inputs"]
+    assert {*step["inputs"], step["correlation_input"]} <= set(inputs)
+    assert {name for name, one in inputs.items() if one.get("required")} <= set(step["inputs"])
+    assert f"${{{{ inputs.{step['correlation_input']} }}}}" in workflow["run-name"]
+    parameters = {one["name"]: one for one in read(".ado/deploy.yml")["parameters"]}
+    assert {name for name, one in parameters.items() if "default" not in one} <= set(step["inputs"])
+    assert "${{ parameters.correlation }}" in read(".ado/deploy.yml")["name"]
+
+
+def test_the_services_own_workflow_takes_what_the_project_hands_it():
+    called = YAMLS.load((ROOT / "samples/ci/github-rules.yml").read_text(encoding="utf-8"))
+    takes = (called.get("on") or called[True])["workflow_call"]
+    job = read(".github/workflows/rules.yml")["jobs"]["impact"]
+    assert set(job["with"]) == {name for name, one in takes["inputs"].items() if one["required"]}
+    assert set(job["secrets"]) == set(takes["secrets"])
+    assert (PROJECT / job["with"]["folder"]).is_dir()
+    steps = YAMLS.load((ROOT / "samples/ci/azure-pipelines-rules-steps.yml").read_text(encoding="utf-8"))
+    (step,) = read(".ado/rules.yml")["steps"]
+    assert set(step["parameters"]) == {one["name"] for one in steps["parameters"]}
+
+
+# Notebooks
+
+
+NOTEBOOKS = files("notebooks/*.ipynb")
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS)
+def test_a_notebook_keeps_no_output_and_speaks_both_languages(file):
+    cells = json.loads((PROJECT / file).read_text(encoding="utf-8"))["cells"]
+    assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+    told = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    headings = re.findall(r"^#+ (.*)$", told, re.MULTILINE)
+    assert headings
+    assert [one for one in headings if not re.fullmatch(r"[ -~]+ · .*[ぁ-んァ-ン一-龥].*", one)] == []
+
+
+def test_the_notebooks_load_a_data_product_log_a_trial_and_submit_to_the_cluster(box, trained):
+    async def begin() -> None:
+        body = {"jobType": "Command", "experimentName": "fraud-trials"}
+        box.azure.azureml.begin(trained.here, "trial-1", body)
+
+    box.run(begin())
+    environ = trained.environ | {"MLFLOW_RUN_ID": "trial-1", "MLFLOW_EXPERIMENT_NAME": "fraud-trials"}
+    del environ["MLFLOW_TRACKING_URI"], environ["AZUREML_ROOT_RUN_ID"]  # as on a laptop: the workspace says where
+    line = [str(PYTHON), str(ROOT / "tests" / "project_notebooks.py")]
+    done = subprocess.run(line, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 version(s), the newest is 1: azureml://" in done.stdout
+    assert re.search(r"logged \d+ metrics to run trial-1", done.stdout)
+    trial = {name: values[-1] for name, values in trained.here.runs["trial-1"].metrics.items()}
+    assert trial["auc"] > 0.7
+    assert "auc/north" in trial
+    assert "compute cpu-cluster is there" in done.stdout
+    (sent,) = [one.payload for one in box.sim.inbox.all("job") if one.payload["experimentName"] == "fraud-trials"]
+    assert (sent["inputs"]["stage"]["value"], sent["inputs"]["learning_rate"]["value"]) == ("trial", "0.1")

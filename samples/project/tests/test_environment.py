@@ -1,4 +1,4 @@
-"""What is tested is what runs: conda.yml has the versions of this environment."""
+"""What is tested is what runs, and what is registered is what Switchyard deploys."""
 
 import re
 import sys
@@ -21,3 +21,15 @@ def test_the_environment_of_the_pipeline_has_the_versions_that_the_tests_run_wit
 def test_so_does_what_the_pipelines_of_ci_install():
     pins = dict(PIN.findall((CODE / "ops" / "requirements.txt").read_text(encoding="utf-8")))
     assert {name: version(name) for name in pins} == pins
+
+
+def test_the_policy_deploys_the_environment_and_the_code_that_are_registered(monkeypatch):
+    monkeypatch.syspath_prepend(str(CODE / "ops"))
+    import commands
+
+    policy = (CODE.parent / ".cloud/switchyard/rollouts/fraud-online.yaml").read_text(encoding="utf-8")
+    named = dict(re.findall(r"azureml:([a-z-]+):(\S+)", policy))
+    wanted = {"fraud": commands.environment_version(), "fraud-score": commands.code_version()}
+    assert named == wanted, (
+        "code or conda.yml changed: put these versions into .cloud/switchyard/rollouts/fraud-online.yaml"
+    )

@@ -14,7 +14,8 @@ from prepare import prepare
 from train import fit
 
 DEPLOYMENT = Path(__file__).resolve().parents[1] / "pipelines" / "deployment.yml"
-REQUESTS = sorted((Path(__file__).parent / "requests").glob("*.json"))
+SAMPLES = Path(__file__).resolve().parents[1] / ".cloud" / "switchyard" / "samples" / "fraud"
+REQUESTS = sorted(SAMPLES.glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_each_row_of_a_known_request_gets_a_probability(script, file):
 
 def test_what_is_collected_can_be_joined_with_the_truth_later(script, sidecar):
     _, came = sidecar
-    raw = (Path(__file__).parent / "requests" / "two-at-once.json").read_text(encoding="utf-8").replace("known", "late")
+    raw = (SAMPLES / "two-at-once.json").read_text(encoding="utf-8").replace("known", "late")
     answer = script.run(raw)
     rows: list[list[dict[str, object]]] = []
     while len(rows) < 2:

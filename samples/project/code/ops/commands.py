@@ -18,7 +18,10 @@ type Wait = Callable[[float], object]
 
 ENDED = {"Completed", "Failed", "Canceled", "NotResponding"}
 LOOK = 20.0
-REQUESTS = PROJECT / "tests" / "requests"
+REQUESTS = CLOUD / "switchyard" / "samples" / "fraud"
+"""The same that Switchyard's smoke test sends."""
+CODE = PROJECT / "code"
+SCORE = "fraud-score"
 STEPS = ("prepare", "train", "evaluate", "register")
 
 
@@ -46,24 +49,32 @@ def publish(ml: Any, where: Place) -> str:
     An asset's version is a digest of what it is made of: the same files make no new one, and no version ever changes.
     """
     from azure.ai.ml import load_component, load_environment
+    from azure.ai.ml.entities._assets import Code  # the SDK has no public name for code that is registered under one
 
     environment = load_environment(PIPELINES / "environments" / "fraud.yml")
-    version = _digest(PROJECT / "code" / "conda.yml", PIPELINES / "environments" / "fraud.yml")
-    made = _once(ml.environments, environment, environment.name, version)
-    sources = [*sorted((PROJECT / "code").glob("*.py")), PROJECT / "code" / "conda.yml"]
-    named = [f"environment {made.name}:{made.version}"]
+    made = _once(ml.environments, environment, environment.name, environment_version())
+    script = _once(ml._code, Code(path=str(CODE)), SCORE, code_version())  # noqa: SLF001 (as above)
+    named = [f"environment {made.name}:{made.version}", f"code {SCORE}:{script.version}"]
     graph = load_component(PIPELINES / "components" / "fraud_train.yml")
     for step in STEPS:
         file = PIPELINES / "components" / f"{step}.yml"
         component = load_component(file)
         component.environment = f"azureml:{made.name}:{made.version}"
-        kept = _once(ml.components, component, component.name, _digest(file, *sources, seed=version))
-        graph.jobs[step]._component = kept  # noqa: SLF001 (the SDK has no public way to name a node's component)
+        kept = _once(ml.components, component, component.name, _digest(file, seed=made.version + code_version()))
+        graph.jobs[step]._component = kept  # noqa: SLF001 (no public way to name a node's component)
         named.append(f"component {kept.name}:{kept.version}")
     files = sorted((PIPELINES / "components").glob("*.yml"))
-    whole = _once(ml.components, graph, graph.name, _digest(*files, *sources, seed=version))
+    whole = _once(ml.components, graph, graph.name, _digest(*files, seed=made.version + code_version()))
     named.append(f"component {whole.name}:{whole.version}")
     return f"{where.workspace} has {', '.join(named)}"
+
+
+def environment_version() -> str:
+    return _digest(CODE / "conda.yml", PIPELINES / "environments" / "fraud.yml")
+
+
+def code_version() -> str:
+    return _digest(*sorted(CODE.glob("*.py")), CODE / "conda.yml")
 
 
 def submit(ml: Any, where: Place, wait: Wait, name: str | None, *, follow: bool) -> tuple[str, str]:
@@ -140,7 +151,7 @@ def deploy(ml: Any, where: Place, model: str, version: str) -> str:
 
 
 def try_out(ml: Any, where: Place, name: str) -> str:
-    """Known requests (tests/requests) to this deployment alone: each row has to get a probability."""
+    """Known requests (.cloud/switchyard/samples) to this deployment alone: each row has to get a probability."""
     import requests
 
     endpoint = ml.online_endpoints.get(where.endpoint)
