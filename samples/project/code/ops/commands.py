@@ -203,7 +203,7 @@ def bring(ml: Any, where: Place, model: str, version: str, shared: Callable[[Pla
     with TemporaryDirectory() as folder:
         source.models.download(model, version, download_path=folder)
         path = next(Path(folder).rglob("MLmodel")).parent
-        tags = {**(found.tags or {}), "stage": "candidate", "registry": at}
+        tags = {**(found.tags or {}), "stage": "candidate", "source": at}
         # Under the next number of this workspace, which may have trained versions of its own.
         kept = ml.models.create_or_update(Model(name=model, path=str(path), type=found.type, tags=tags))
     return f"{where.workspace} has {kept.name}:{kept.version} as a candidate"
@@ -239,7 +239,7 @@ def _brought(ml: Any, model: str, at: str) -> str | None:
     from azure.core.exceptions import ResourceNotFoundError
 
     try:
-        return next((str(one.version) for one in ml.models.list(model) if (one.tags or {}).get("registry") == at), None)
+        return next((str(one.version) for one in ml.models.list(model) if (one.tags or {}).get("source") == at), None)
     except ResourceNotFoundError:
         return None
 
