@@ -189,6 +189,22 @@ async def test_the_links_of_old_events_are_forgotten():
     assert shelf.folders["chain-up"] == {}
 
 
+async def test_links_are_looked_through_a_part_at_a_time_and_all_of_them_in_the_end(monkeypatch):
+    monkeypatch.setattr(chain, "_LINKS", 3)
+    monkeypatch.setattr(chain, "_PAGES", 2)
+    shelf = DictShelf()
+    for n in range(20):
+        at = START - timedelta(days=40 if n % 2 else 1)
+        await shelf.keep("chain", f"{n:020}.{n:020}", at.isoformat())
+    left = []
+    for _ in range(6):
+        await chain.put_away(shelf, START - timedelta(days=30))
+        left.append(len(shelf.folders["chain"]))
+    assert left[0] == 17
+    assert left[-1] == 10
+    assert set(shelf.folders["chain"].values()) == {(START - timedelta(days=1)).isoformat()}
+
+
 async def test_what_could_not_be_read_is_no_part_of_a_chain_and_its_page_is_shown(station, outside):
     """Who is told of it is told by an event that names its record."""
     await station.send({"id": "nonsense", "eventType": ""})

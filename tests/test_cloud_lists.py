@@ -133,6 +133,9 @@ async def test_a_page_of_the_console_costs_as_many_requests_however_many_records
     await fill_shelf(deployed.shelf, 3, 20)
     many = {path: await deployed.get(path) for path in pages}
     assert few == many
+    # The lists, and of each that is in force how many messages it held back.
+    assert await deployed.get("/silences") == {"shelf": 3 + 20}
+    assert await deployed.get("/api/silences") == {"shelf": 1 + 20}
     assert {path: dict(counted) for path, counted in many.items()} == pages
 
 
