@@ -299,3 +299,41 @@ def test_a_check_that_is_skipped_says_why():
         for line in path.read_text("utf-8").splitlines():
             if "checkov:skip" in line:
                 assert re.search(r"// checkov:skip=CKV\w+: ?\S.{9,}$", line), f"{path.name}: {line.strip()}"
+
+
+def test_a_role_that_both_templates_give_is_one_assignment():
+    """A workspace may be made by infra/workspace with the identity of the service named: Azure refuses the same role under another name."""
+    ours, theirs = read(INFRA / "modules/workspace.bicep"), read(INFRA / "workspace/modules/access.bicep")
+    given = theirs.variables["roles"]
+    assert given["AzureML Data Scientist"] == ours.variables["azureMLDataScientist"]
+    assert given["Monitoring Reader"] == ours.variables["monitoringReader"]
+    for file, principal in ((ours, "principalId"), (theirs, "switchyardPrincipalId")):
+        names = [one.body["name"] for one in file.resources.values() if one.body.get("scope") == "workspace"]
+        assert any(name.startswith(f"guid(workspace.id, {principal}, ") for name in names)
+
+
+VERIFIED = {
+    "operational-insights/workspace:0.16.1": {"name", "location", "tags", "dataRetention", "enableTelemetry"},
+    "insights/component:0.8.0": {
+        *("name", "location", "tags", "workspaceResourceId", "disableLocalAuth", "disableIpMasking"),
+        *("retentionInDays", "enableTelemetry"),
+    },
+    "network/virtual-network:0.10.1": {"name", "location", "tags", "addressPrefixes", "subnets", "enableTelemetry"},
+    "network/private-dns-zone:0.8.1": {"name", "tags", "virtualNetworkLinks", "enableTelemetry"},
+    "network/private-endpoint:0.12.1": {
+        *("name", "location", "tags", "subnetResourceId", "privateLinkServiceConnections", "privateDnsZoneGroup"),
+        "enableTelemetry",
+    },
+}
+"""Azure Verified Modules, and those of their parameters that are used, as their sources have them in these versions."""
+
+
+def test_verified_modules_get_what_they_know_in_the_version_that_is_named():
+    seen = set()
+    for path in OURS:
+        for module in read(path).modules.values():
+            if module.what.startswith("br/public:avm/res/"):
+                name = module.what.removeprefix("br/public:avm/res/")
+                assert set(module.body["params"]) <= VERIFIED[name], f"{path.name}: {name}"
+                seen.add(name)
+    assert seen == set(VERIFIED)
