@@ -10,10 +10,13 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from functions import host
 from local.queue import LocalQueue
 from shared import wire
 from shared.links import Acknowledgement, Approval, token
+from shared.rollout.record import SCRIPT
 from shared.service import Service
 from shared.settings import ROLLOUT_QUEUE, configuration, read_folder
 from tests import azurite_server
@@ -70,9 +73,10 @@ class Watched(Extension):
         self.episodes.append({"turns": self.turns, "history": self.history, "actions": self.actions})
 
 
-async def durable(name: str) -> str:
+async def durable(name: str, script: int = SCRIPT) -> str:
     """The histories of one orchestration on Durable Functions 1.7, as the host's extension hands them over."""
     fleet = STORIES[name].fleet()
+    fleet.rollout = replace(fleet.rollout, script=script)
     conductor = Resting(fleet)
     host.use(cast("Service", SimpleNamespace(conductor=conductor)))
     await conductor.begin()
