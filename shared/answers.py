@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shared import chain
+from shared import book, chain
 from shared.actions.arrived import FOLDER as ARRIVED
 from shared.errors import MissingError, PermanentError
 from shared.events import Event
@@ -87,7 +87,7 @@ async def caused(world: World, job: str, about: Caused) -> None:
 
 
 async def put_away(world: World, before: datetime) -> None:
-    """Forgets the accounts that nobody will ask for again."""
+    """Forgets the accounts that nobody will ask for again, a part of each folder at a time."""
     ended: dict[str, Callable[[str], bool]] = {
         **{folder: partial(expired, folder, before=before) for folder in ACCOUNTS},
         CAUSED: lambda text: msgspec.json.decode(text, type=Caused).at < before,
@@ -97,9 +97,7 @@ async def put_away(world: World, before: datetime) -> None:
         FOLLOWED_JOBS: lambda text: text < before.isoformat(),
     }
     for folder, is_over in ended.items():
-        for name, text in await everything(world.shelf, folder):
-            if is_over(text):
-                await world.shelf.swap(folder, name, text, None)
+        await book.forget(world.shelf, folder, is_over)
 
 
 def _followed(text: str, before: datetime) -> bool:

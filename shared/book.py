@@ -33,6 +33,13 @@ _SILENCE: Final = "null"
 _COMMENTS: Final = 20
 _SILENCE_ID: Final = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}(-\d{1,3})?", re.ASCII)
 
+_LOOKED_AT: Final = "looked-at"
+"""Up to which name of each folder its texts were looked at that may go."""
+
+_TEXTS: Final = 1000
+_PAGES: Final = 50
+"""Of so many texts are looked at in one go: what is kept for years may be millions."""
+
 _json: Final = msgspec.json.Encoder()
 
 
@@ -397,3 +404,22 @@ async def dead_letter(shelf: Shelf, record: str) -> DeadLetter | None:
 
 async def note_dead_letter(shelf: Shelf, record: str, new: DeadLetter) -> None:
     await shelf.put(DEAD_LETTERS, record, _dump(new))
+
+
+# Forgetting
+
+
+async def forget(shelf: Shelf, folder: str, is_over: Callable[[str], bool]) -> None:
+    """Forgets the texts of a folder that are over. It looks at so many in one go, and begins where the last one ended."""
+    began = await shelf.get(_LOOKED_AT, folder) or ""
+    after = began
+    for _ in range(_PAGES):
+        rows = await shelf.all(folder, after=after, limit=_TEXTS)
+        for name, text in rows:
+            if is_over(text):
+                await shelf.swap(folder, name, text, None)
+        after = rows[-1][0] if len(rows) == _TEXTS else ""
+        if not after:
+            break
+    if after != began:
+        await shelf.put(_LOOKED_AT, folder, after)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from shared import book
 from shared.events import OWN, Event
 from shared.guards.loop import CAUSE_EVENT, CAUSE_RULE, STARTS
 from shared.record import EventRecord, IntentRecord
@@ -18,13 +19,6 @@ from shared.world import Shelf, World
 
 FOLDER: Final = "chain"
 """Of the shelf: `<parent>.<child>`, both records; the text is when the child happened."""
-
-_LOOKED_AT: Final = "chain-looked-at"
-"""Up to which link of each folder those were looked at that may go."""
-
-_LINKS: Final = 1000
-_PAGES: Final = 50
-"""Of so many links: what is kept for years may be millions."""
 
 _BY_LINEAGE: Final = "chain-up"
 """The parents of events that do not name theirs, by the record of the child: `<when it happened> <parent>`."""
@@ -61,22 +55,9 @@ async def note_lineage(shelf: Shelf, event: Event, parent: str) -> None:
 
 
 async def put_away(shelf: Shelf, before: datetime) -> None:
-    """Forgets the links of events that happened before then: of so many that are looked at in one go, which begins where the last
-    one ended.
-    """
+    """Forgets the links of events that happened before then: of so many that are looked at in one go."""
     for folder in (FOLDER, _BY_LINEAGE):
-        began = await shelf.get(_LOOKED_AT, folder) or ""
-        after = began
-        for _ in range(_PAGES):
-            rows = await shelf.all(folder, after=after, limit=_LINKS)
-            for name, text in rows:
-                if datetime.fromisoformat(text.partition(" ")[0]) < before:
-                    await shelf.swap(folder, name, text, None)
-            after = rows[-1][0] if len(rows) == _LINKS else ""
-            if not after:
-                break
-        if after != began:
-            await shelf.put(_LOOKED_AT, folder, after)
+        await book.forget(shelf, folder, lambda text: datetime.fromisoformat(text.partition(" ")[0]) < before)
 
 
 @dataclass(frozen=True)

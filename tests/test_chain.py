@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared import chain
+from shared import book, chain
 from shared.events import AZURE_ML, parse
 from shared.record import Job
 from shared.web import app
@@ -190,8 +190,8 @@ async def test_the_links_of_old_events_are_forgotten():
 
 
 async def test_links_are_looked_through_a_part_at_a_time_and_all_of_them_in_the_end(monkeypatch):
-    monkeypatch.setattr(chain, "_LINKS", 3)
-    monkeypatch.setattr(chain, "_PAGES", 2)
+    monkeypatch.setattr(book, "_TEXTS", 3)
+    monkeypatch.setattr(book, "_PAGES", 2)
     shelf = DictShelf()
     for n in range(20):
         at = START - timedelta(days=40 if n % 2 else 1)
