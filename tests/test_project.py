@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -572,3 +573,71 @@ def test_the_notebooks_load_a_data_product_log_a_trial_and_submit_to_the_cluster
     assert "compute cpu-cluster is there" in done.stdout
     (sent,) = [one.payload for one in box.sim.inbox.all("job") if one.payload["experimentName"] == "fraud-trials"]
     assert (sent["inputs"]["stage"]["value"], sent["inputs"]["learning_rate"]["value"]) == ("trial", "0.1")
+
+
+def git(where: Path, *argv: str) -> None:
+    named = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *named, *argv], cwd=where, check=True, capture_output=True)
+
+
+def laying(file: str) -> str:
+    """The script of the step that lays a team's files over the service's."""
+    said = YAMLS.load((ROOT / "samples/ci" / file).read_text(encoding="utf-8"))
+    steps = said["jobs"]["rules"]["steps"] if "jobs" in said else said["steps"]
+    (step,) = [one for one in steps if "before and after" in str(one.get("name") or one.get("displayName"))]
+    return str(step.get("run") or step["bash"])
+
+
+@pytest.mark.parametrize(
+    ("file", "team", "target"),
+    [
+        ("github-rules.yml", "service/team", {"GITHUB_BASE_REF": "main"}),
+        ("azure-pipelines-rules-steps.yml", "team", {"SYSTEM_PULLREQUEST_TARGETBRANCH": "refs/heads/main"}),
+    ],
+)
+@pytest.mark.parametrize("folder", [".cloud/switchyard", ""])
+def test_before_and_after_are_the_services_configuration_with_the_teams_files_over_it(
+    tmp_path, file, team, target, folder
+):
+    """As on a runner: the pull request's branch is checked out, and the branch it is for is `origin/main`."""
+    within = folder or "config"
+    (tmp_path / "service/config/rules").mkdir(parents=True)
+    (tmp_path / "service/config/rules/churn.yaml").write_text("churn")
+    git(tmp_path / "service", "init")
+    git(tmp_path / "service", "add", ".")
+    git(tmp_path / "service", "commit", "-m", "one")
+    source = tmp_path / "source"
+    (source / within / "rules").mkdir(parents=True)
+    (source / within / "rules/churn.yaml").write_text("churn")
+    (source / within / "rules/fraud.yaml").write_text("old")
+    git(source, "init")
+    git(source, "add", ".")
+    git(source, "commit", "-m", "one")
+    home = tmp_path / (team if folder else "edited")
+    git(tmp_path, "clone", str(source), str(home))
+    (home / within / "rules/fraud.yaml").write_text("new")
+    where = tmp_path / "service" if folder else home
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", laying(file)],
+        cwd=where,
+        env={"PATH": "/usr/bin:/bin", "FOLDER": folder, **target},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for when, said in (("before", "old"), ("after", "new")):
+        laid = {path.name: path.read_text() for path in (tmp_path / when / "rules").glob("*.yaml")}
+        assert laid == {"churn.yaml": "churn", "fraud.yaml": said}, when
+
+
+def test_the_teams_files_fit_over_the_shipped_configuration(tmp_path):
+    shipped, asked = YAMLS.load((ROOT / "config/switchyard.yaml").read_text(encoding="utf-8")), YAMLS.load(snippet())
+    for section in ("workspaces", "pipelines"):
+        shipped[section] |= asked[section]
+    written = StringIO()
+    YAMLS.dump(shipped, written)
+    laid = read_folder(ROOT / "config") | read_folder(PROJECT / ".cloud/switchyard")
+    loaded = load_texts(laid | {"switchyard.yaml": written.getvalue()})
+    assert [str(one) for one in loaded.problems] == []
+    assert {rule.name for rule in loaded.rules.rules} >= {"churn-drift", "platform-failure", "fraud-model-to-try"}
