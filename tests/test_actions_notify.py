@@ -1,6 +1,7 @@
 """Telling people: Teams, mail, text messages."""
 
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -171,6 +172,33 @@ async def test_a_mail_has_one_line_of_subject_and_both_forms():
     for form in (letter.text, letter.html):
         assert all(word in form for word in ("The data has moved.", "0.93", "boom", "https://ml.azure.com"))
     assert result.said == "mailed a@contoso.com, ${ONCALL_MAIL_TOKEN}"
+
+
+@pytest.mark.parametrize("kind", [TemporaryError, PermanentError])
+async def test_an_address_out_of_a_setting_is_said_by_its_setting_also_when_it_is_refused(kind):
+    outside = Outside()
+    outside.mail.failure = kind(f"550 {outside.secret('ONCALL_MAIL')} is unknown, a@contoso.com is not")
+    with pytest.raises(kind, match=r"550 \$\{ONCALL_MAIL\} is unknown, a@contoso\.com is not") as caught:
+        await mail(Email(to=("a@contoso.com", "${ONCALL_MAIL}"), note=NOTE), context(outside))
+    assert "marker" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("send", "params", "words"),
+    [
+        (mail, Email(to=("${DEPLOY_TOKEN}",), note=NOTE), "the setting in ${DEPLOY_TOKEN} holds no mail address"),
+        (send_sms, Sms(to=("${DEPLOY_TOKEN}",), note=NOTE), "the setting in ${DEPLOY_TOKEN} holds no phone number"),
+        (send_sms, Sms(to=("${DEPLOY_MAIL}",), note=NOTE), "the setting in ${DEPLOY_MAIL} holds no phone number"),
+    ],
+)
+async def test_a_secret_is_no_recipient(send, params, words):
+    """A rule that names somebody else's token as a recipient would have a server repeat it into the record."""
+    outside = Outside()
+    with pytest.raises(PermanentError, match=re.escape(words)) as caught:
+        await send(params, context(outside))
+    assert "marker" not in str(caught.value)
+    assert not outside.mail.sent
+    assert not outside.sms.sent
 
 
 async def test_a_mail_that_its_transport_may_repeat_says_so():

@@ -480,6 +480,8 @@ class FakeSecrets:
 def _marker(name: str) -> str:
     if "PHONE" in name:
         return "+819098765432"
+    if "MAIL" in name:
+        return f"marker-value-of-{name}@flows.test"
     # URLs are the rule for webhooks; what goes into a header or a signature is a plain word.
     if "TOKEN" in name or "SECRET" in name:
         return f"marker-value-of-{name}"

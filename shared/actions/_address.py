@@ -1,6 +1,7 @@
 """Addresses, and values that settings fill: checked when a rule is loaded, and again when the setting is known."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Final
@@ -69,6 +70,18 @@ def shown(url: str) -> str:
 
 def resolved(text: str, secret: Secret) -> str:
     return SECRET.sub(lambda found: secret(found[1]), text)
+
+
+def known(to: Sequence[str], shape: re.Pattern[str], what: str, secret: Secret) -> dict[str, str]:
+    """Recipients as they are written, with whom each is: a setting that holds something else is told to nobody. `what` it should
+    hold.
+    """
+    found: dict[str, str] = {}
+    for one in to:
+        found[one] = resolved(one, secret) if SECRET.fullmatch(one) else one
+        if found[one] != one and not shape.fullmatch(found[one]):
+            raise PermanentError(f"the setting in {one} holds no {what}")
+    return found
 
 
 def _checked(headers: dict[str, str]) -> dict[str, str]:

@@ -1,17 +1,23 @@
 """A mail: plain text, and HTML that reads well on a phone without loading anything."""
 
+import re
+from collections.abc import Mapping
 from html import escape
 from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints
 
 from shared.actions import Action, Channel, Context, Note, Severity
+from shared.actions._address import known
 from shared.actions._text import TWICE, clip, line, middle, name_of, note_of, plain
+from shared.errors import PermanentError, TemporaryError
 from shared.record import Result
 from shared.world import Letter
 
 type Address = Annotated[str, StringConstraints(pattern=r"^([^@\s<>,;\"]+@[^@\s<>,;\"]+|\$\{[A-Z][A-Z0-9_]*\})$")]
 """A mail address, or the `${NAME}` of a setting that holds one."""
+
+_ADDRESS: Final = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
 
 _COLOURS: Final[dict[Severity, str]] = {"good": "#1b7f4b", "info": "#1f5fa8", "warning": "#8a5a00", "bad": "#b3261e"}
 _FONT: Final = "font-family:-apple-system,'Segoe UI',Roboto,'Hiragino Sans','Noto Sans JP',Meiryo,sans-serif"
@@ -29,14 +35,26 @@ class Email(Channel):
 
 async def run(params: Email, context: Context) -> Result:
     note, world = note_of(params), context.world
-    to = tuple(world.secret(one[2:-1]) if one.startswith("${") else one for one in params.to)
+    whom = known(params.to, _ADDRESS, "mail address", world.secret)
     inline = {_named(n): picture.png for n, picture in enumerate(note.pictures, 1)}
-    letter = Letter(to, clip(line(note.title), 200) or "Switchyard", text(note), html(note), inline)
-    sent = await world.mail.send(letter, name_of(context.key))
+    letter = Letter(tuple(whom.values()), clip(line(note.title), 200) or "Switchyard", text(note), html(note), inline)
+    try:
+        sent = await world.mail.send(letter, name_of(context.key))
+    except TemporaryError as error:
+        raise TemporaryError(_unsaid(str(error), whom), retry_after=error.retry_after, sent=error.sent) from None
+    except PermanentError as error:
+        raise PermanentError(_unsaid(str(error), whom), maybe_twice=error.maybe_twice) from None
     twice = context.again and not world.mail.idempotent
-    # `params.to`, not `to`: what stands in a setting stays there.
+    # `params.to`, not `whom`: what stands in a setting stays there.
     said = f"mailed {', '.join(params.to)}{f'; {TWICE}' if twice else ''}"
     return Result(said, values={"id": sent}, maybe_twice=twice)
+
+
+def _unsaid(said: str, whom: Mapping[str, str]) -> str:
+    """Servers name whom they refuse: one that stands in a setting by its setting."""
+    for written, address in whom.items():
+        said = said.replace(address, written)
+    return said
 
 
 def text(note: Note) -> str:

@@ -1,11 +1,13 @@
 """A text message, at most three segments long. Each recipient has an own result, and each is looked at."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints
 
 from shared.actions import Action, Channel, Context
+from shared.actions._address import known
 from shared.actions._text import line, name_of, note_of
 from shared.errors import PermanentError, TemporaryError
 from shared.record import Result
@@ -13,6 +15,8 @@ from shared.world import Texted
 
 type Number = Annotated[str, StringConstraints(pattern=r"^(\+[1-9]\d{6,14}|\$\{[A-Z][A-Z0-9_]*\})$")]
 """A phone number in E.164, or the `${NAME}` of a setting that holds one."""
+
+_NUMBER: Final = re.compile(r"\+[1-9]\d{6,14}")
 
 SEGMENTS: Final = 3
 _GSM: Final = frozenset(
@@ -43,7 +47,7 @@ class Sms(Channel):
 
 async def run(params: Sms, context: Context) -> Result:
     note, world = note_of(params), context.world
-    to = tuple(dict.fromkeys(world.secret(one[2:-1]) if one.startswith("${") else one for one in params.to))
+    to = tuple(dict.fromkeys(known(params.to, _NUMBER, "phone number with its country", world.secret).values()))
     sent = await world.sms.send(to, fit(note.short or note.title), name_of(context.key))
     good = [one for one in sent if one.ok]
     busy = [one for one in sent if one.busy and not one.ok]

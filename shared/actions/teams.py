@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from shared.actions import Action, Channel, Context, Fact, Link, Note, Picture, SecretName, Severity
+from shared.actions._address import opened
 from shared.actions._text import TWICE, clip, line, middle, name_of, note_of, plain
 from shared.post import deliver
 from shared.record import Result
@@ -63,7 +64,7 @@ async def run(params: Teams, context: Context) -> Result:
     await deliver(
         world.http,
         "POST",
-        world.secret(params.url[2:-1]),
+        opened(params.url, world.secret, "Teams"),
         what="the Teams workflow",
         now=world.clock(),
         headers=headers,
