@@ -15,8 +15,7 @@ from typing import Final
 
 import msgspec
 
-from shared import notices, wire
-from shared.answers import everything
+from shared import book, notices, wire
 from shared.events import DeadLetter, dead_letter
 from shared.record import DEAD_LETTERS
 from shared.world import World
@@ -77,10 +76,12 @@ async def bring_back(world: World, now: datetime, sources: Sequence[str] = ()) -
 
 async def put_away(world: World, before: datetime) -> None:
     """Forgets why events were given up that were brought back so long ago."""
-    for name, text in await everything(world.shelf, DEAD_LETTERS):
+
+    def is_over(text: str) -> bool:
         back = wire.load(DeadLetter, text).back
-        if back is None or back < before:
-            await world.shelf.swap(DEAD_LETTERS, name, text, None)
+        return back is None or back < before
+
+    await book.forget(world.shelf, DEAD_LETTERS, is_over)
 
 
 async def _begun(world: World, now: datetime) -> _Batch | None:
