@@ -267,7 +267,6 @@ def trained(box: Box, ops: Any, tmp_path_factory: pytest.TempPathFactory) -> Sim
         "AZUREML_ROOT_RUN_ID": "train-1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     make = ["make_data.py", "--out", str(data), "--rows", "3000"]
     lines = json.dumps([make, *command_lines(folder, data)])
