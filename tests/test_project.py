@@ -243,6 +243,11 @@ def running(box: Box, here: Workspace, job: str) -> Run:
     raise AssertionError("the job never ran")
 
 
+async def begin(box: Box, here: Workspace) -> None:
+    """The run of a trial, which somebody on a laptop logs to."""
+    box.azure.azureml.begin(here, "trial-1", {"jobType": "Command", "experimentName": "fraud-trials"})
+
+
 @pytest.fixture(scope="module")
 def trained(box: Box, ops: Any, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """The pipeline as CI submits it, and its scripts as the cluster runs them: trained for real, logged and registered by
@@ -268,10 +273,13 @@ def trained(box: Box, ops: Any, tmp_path_factory: pytest.TempPathFactory) -> Sim
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "OMP_NUM_THREADS": "1",
     }
+    box.run(begin(box, here))
+    laptop = environ | {"MLFLOW_RUN_ID": "trial-1", "MLFLOW_EXPERIMENT_NAME": "fraud-trials"}
+    del laptop["MLFLOW_TRACKING_URI"], laptop["AZUREML_ROOT_RUN_ID"]  # the workspace says where
     make = ["make_data.py", "--out", str(data), "--rows", "3000"]
-    lines = json.dumps([make, *command_lines(folder, data)])
+    asked = json.dumps({"lines": [make, *command_lines(folder, data)], "notebooks": laptop})
     done = subprocess.run(
-        [str(PYTHON), str(ROOT / "tests" / "project_steps.py"), lines],
+        [str(PYTHON), str(ROOT / "tests" / "project_steps.py"), asked],
         env=environ,
         capture_output=True,
         text=True,
@@ -280,7 +288,7 @@ def trained(box: Box, ops: Any, tmp_path_factory: pytest.TempPathFactory) -> Sim
     assert done.returncode == 0, done.stdout + done.stderr
     box.sim.clock.turn(100_000)
     assert ops.main(*submit, "--follow") == 0
-    return SimpleNamespace(here=here, job=here.runs["train-1"], folder=folder, step=step, environ=environ)
+    return SimpleNamespace(here=here, job=here.runs["train-1"], folder=folder, step=step, said=done.stdout)
 
 
 def test_a_run_has_its_metrics_at_its_root_as_rules_and_gates_look_them_up(trained):
@@ -293,13 +301,12 @@ def test_a_run_has_its_metrics_at_its_root_as_rules_and_gates_look_them_up(train
 
 
 def test_the_model_is_registered_once_with_the_tags_that_the_shipped_rules_ask_for(box, trained):
-    (version,) = trained.here.models["fraud"].values()
+    (version,) = [one for one in trained.here.models["fraud"].values() if one.body["jobName"] == "train-1"]
     tags = version.body["tags"]
-    assert version.body["jobName"] == "train-1"
     assert (tags["team"], tags["stage"], tags["responsible_ai"]) == ("fraud", "dev", "assessments/fraud.yaml")
     assert float(tags["auc"]) == pytest.approx(trained.job.metrics["auc"][-1], abs=1e-5)
     raised = [dict(event) for event in box.azure.eventgrid.recent if event["eventType"].endswith("ModelRegistered")]
-    assert [event["data"]["ModelTags"] for event in raised if event["data"]["ModelName"] == "fraud"] == [tags]
+    assert [event["data"]["ModelTags"] for event in raised].count(tags) == 1
 
 
 def test_what_was_submitted_is_the_graph_with_its_code_on_the_cluster_that_was_checked(box, trained):
@@ -554,22 +561,13 @@ def test_a_notebook_keeps_no_output_and_speaks_both_languages(file):
 
 
 def test_the_notebooks_load_a_data_product_log_a_trial_and_submit_to_the_cluster(box, trained):
-    async def begin() -> None:
-        body = {"jobType": "Command", "experimentName": "fraud-trials"}
-        box.azure.azureml.begin(trained.here, "trial-1", body)
-
-    box.run(begin())
-    environ = trained.environ | {"MLFLOW_RUN_ID": "trial-1", "MLFLOW_EXPERIMENT_NAME": "fraud-trials"}
-    del environ["MLFLOW_TRACKING_URI"], environ["AZUREML_ROOT_RUN_ID"]  # as on a laptop: the workspace says where
-    line = [str(PYTHON), str(ROOT / "tests" / "project_notebooks.py")]
-    done = subprocess.run(line, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 version(s), the newest is 1: azureml://" in done.stdout
-    assert re.search(r"logged \d+ metrics to run trial-1", done.stdout)
+    assert "Traceback" not in trained.said, trained.said
+    assert "1 version(s), the newest is 1: azureml://" in trained.said
+    assert re.search(r"logged \d+ metrics to run trial-1", trained.said)
     trial = {name: values[-1] for name, values in trained.here.runs["trial-1"].metrics.items()}
     assert trial["auc"] > 0.7
     assert "auc/north" in trial
-    assert "compute cpu-cluster is there" in done.stdout
+    assert "compute cpu-cluster is there" in trained.said
     (sent,) = [one.payload for one in box.sim.inbox.all("job") if one.payload["experimentName"] == "fraud-trials"]
     assert (sent["inputs"]["stage"]["value"], sent["inputs"]["learning_rate"]["value"]) == ("trial", "0.1")
 
