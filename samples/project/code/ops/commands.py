@@ -177,7 +177,12 @@ def try_out(ml: Any, where: Place, name: str) -> str:
 
 def remove(ml: Any, where: Place, name: str) -> str:
     """Takes a deployment away that nobody is sent to: the rollout makes its own, and the quota is for both."""
-    ml.online_deployments.begin_delete(name, where.endpoint).result()
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        ml.online_deployments.begin_delete(name, where.endpoint).result()
+    except ResourceNotFoundError:  # its creation failed, or somebody was faster
+        return f"{where.endpoint} has no {name}"
     return f"removed {name} from {where.endpoint}"
 
 
