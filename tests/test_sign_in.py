@@ -29,6 +29,7 @@ KEYED = {"SWITCHYARD_SIGNING_KEY": KEY}
 ROLES = ENTRA | {"SWITCHYARD_SIGN_IN": "entra-roles"}
 SATO = "sato@contoso.com"
 APPROVE = {"by": "Somebody Else", "reason": "looks good"}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 LOOKS = (
     "/",
     "/rollouts",
@@ -112,6 +113,47 @@ async def test_the_name_on_record_is_that_of_who_is_signed_in_whatever_the_form_
     assert said["comments"][0]["by"] == SATO
     ended = await at.api("DELETE", f"/api/silences/{silence['id']}?by=Nobody", **me)
     assert ended.json["expired_by"] == SATO
+
+
+@pytest.mark.parametrize("environ", [KEYED, ENTRA, ROLES], ids=["key", "entra", "roles"])
+async def test_another_site_answers_nothing_in_the_name_of_who_is_signed_in(environ):
+    """Also where it knows the link: a browser sends along who is signed in, whichever page asks."""
+    at = desk(environ)
+    n = await asking(at)
+    me = principal(SATO, "Switchyard.Operator", "Switchyard.Approver")
+    for foreign in (
+        {"sec-fetch-site": "cross-site", "origin": "https://evil.example.com"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example.com"},
+        {"origin": "null"},
+        {"origin": "https://["},
+    ):
+        answer = await at.ask(
+            "POST", link(n), urlencode({"answer": "approve"} | APPROVE).encode(), **FORM, **foreign, **me
+        )
+        assert answer.status == 403, foreign
+        assert "another site’s page asked for this" in answer.words
+    assert at.words == []
+    own = {"origin": "http://localhost:7071"}  # a browser that says no more, from our page
+    answer = await at.ask("POST", link(n), urlencode({"answer": "approve"} | APPROVE).encode(), **FORM, **own, **me)
+    assert (answer.status, len(at.words)) == (303, 1)
+
+
+async def test_who_is_refused_reads_why_in_their_language():
+    me, japanese = principal(SATO, "Switchyard.Operator"), {"accept-language": "ja"}
+    at = desk(ROLES)
+    n = await asking(at)
+    said = {"answer": "approve"} | APPROVE
+    english = (await form(at, link(n), me, **said)).words
+    assert "This is not allowed" in english
+    assert f"{SATO} may look, and not do this: it needs the app role Switchyard.Approver" in english
+    words = (await form(at, link(n), me | japanese, **said)).words
+    assert f"{SATO} は閲覧のみ可能です。この操作にはアプリ ロール Switchyard.Approver が必要です" in words
+    assert "サインインしていません。/.auth/login/aad" in (await at.get("/rollouts", **japanese)).words
+    foreign = {"sec-fetch-site": "cross-site"}
+    assert "別のサイトのページからの要求です" in (await form(at, link(n), me | japanese | foreign, **said)).words
+    unguarded = desk({name: value for name, value in ROLES.items() if name != "WEBSITE_AUTH_ENABLED"})
+    assert "App Service 認証が無効です" in (await unguarded.get("/rollouts", **japanese)).words
 
 
 @pytest.mark.parametrize(

@@ -853,7 +853,7 @@ async def test_looking_at_a_link_shows_the_question_and_decides_nothing(desk):
     assert "HTTP 5xx: canary" in page.words
     assert "Approve" in page.text
     assert desk.words == []
-    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["referrer-policy"] == "same-origin"
     assert page.headers["cache-control"] == "no-store"
     assert "noindex" in page.headers["x-robots-tag"]
     assert 'href="/events' not in page.text
@@ -866,7 +866,7 @@ async def test_an_answer_by_link_is_on_record_and_counts_once(desk):
     address = link(n)
     first = await desk.form(address, site="same-origin", answer="approve", by="Mika", reason="looks good")
     assert (first.status, first.headers["location"]) == (303, f"{address}?said=1")
-    assert first.headers["referrer-policy"] == "no-referrer"
+    assert first.headers["referrer-policy"] == "same-origin"
     thanks = (await desk.get(first.headers["location"])).words
     assert "On record: Mika approved it on 2026-11-20 12:00:00 UTC: looks good" in thanks
     again = await desk.form(address, site="none", answer="reject", by="Naoko", reason="no")

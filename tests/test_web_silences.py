@@ -185,6 +185,8 @@ async def test_a_look_ahead_counts_the_messages_of_the_last_day_and_changes_noth
 
 
 CROSS = {"sec_fetch_site": "cross-site"}
+FOREIGN = (CROSS, {"sec_fetch_site": "same-site"}, {"origin": "https://evil.example.com"}, {"origin": "null"})
+FORM = {"content_type": "application/x-www-form-urlencoded"}
 
 
 @pytest.mark.parametrize(
@@ -371,7 +373,7 @@ async def test_the_link_shows_the_event_and_looking_says_nothing(desk):
     assert page.status == 200
     for words in ("fraud / run-rec", "CUDA out of memory <b>", "workspace prod", "Acknowledge", "Mute until resolved"):
         assert words in page.words
-    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["referrer-policy"] == "same-origin"
     assert page.headers["cache-control"] == "no-store"
     assert 'href="/silences"' not in page.text  # nothing else of the service
     assert desk.shelf.folders == {}
@@ -436,8 +438,11 @@ async def test_an_answer_that_is_none_is_refused(desk, said):
 
 async def test_a_form_of_another_site_is_refused_even_with_the_link(desk):
     desk.event()
-    assert (await desk.form(link(), site="cross-site", answer="acknowledge", by="Mika")).status == 403
+    for foreign in FOREIGN:
+        assert (await desk.ask("POST", link(), b"answer=acknowledge&by=Mika", **FORM, **foreign)).status == 403
     assert desk.shelf.folders == {}
+    own = await desk.ask("POST", link(), b"answer=acknowledge&by=Mika", **FORM, origin="http://localhost:7071")
+    assert own.status == 303
 
 
 async def test_the_link_speaks_japanese(desk):

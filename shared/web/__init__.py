@@ -21,7 +21,7 @@ from shared.record import EventRecord
 from shared.web import api, asked, chains, console, kept, quality, rollouts, silences
 from shared.web.asked import Unclear
 from shared.web.desk import Desk
-from shared.web.signed import SignedIn, who
+from shared.web.signed import Refused, SignedIn, who
 from shared.web.silences import asked_for, whole_of
 
 __all__ = ["Desk", "app"]
@@ -64,10 +64,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         return api.answer(chains.told(found) if found else {"events": 1, "more": False, "chain": None})
 
     async def replay_event(request: Request) -> Response:
-        if asked.from_elsewhere(request.headers, silent=False):
-            raise HTTPException(
-                403, "another site's page asked for this replay: ask from the console or the command line"
-            )
+        asked.own(request, silent=False)
         record = await asked_for(desk(), request)
         await _replay(desk(), request, record)
         here = f"/api/events/{record.id}"
@@ -80,8 +77,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         return await console.event(desk(), request, *await whole_of(desk(), request))
 
     async def replay_form(request: Request) -> Response:
-        if asked.from_elsewhere(request.headers, silent=True):
-            raise HTTPException(403, "A replay is asked for by the button on the event's own page.")
+        asked.own(request, silent=True)
         record = await asked_for(desk(), request)
         await _replay(desk(), request, record)
         return RedirectResponse(f"/events/{record.id}?replayed=1", 303)
@@ -160,6 +156,8 @@ def _trouble(request: Request, error: Exception) -> Response:
         detail = f"{path} does not take {request.method}; it takes {' or '.join(sorted(headers['Allow'].split(', ')))}"
     if path == "/api" or path.startswith("/api/"):
         return api.problem(status, detail, error.wrong if isinstance(error, Unclear) else (), headers)
+    if isinstance(error, Refused):
+        detail = console.words_for(request)(error.key, **error.values)
     return console.refusal(request, status, detail, headers)
 
 

@@ -18,7 +18,7 @@ from shared.book import silence_id
 from shared.record import Ack, Comment, EventStatus, Silence
 from shared.rollout.hours import seconds
 from shared.rollout.record import Freeze
-from shared.web.signed import told
+from shared.web.signed import Refused, told
 from shared.world import Search
 
 STATUSES: Final[tuple[str, ...]] = get_args(EventStatus.__value__)
@@ -271,13 +271,24 @@ def _place(text: str, wrong: list[Wrong]) -> tuple[datetime, str] | None:
     return (moment, id_ if tilde else _LAST) if moment else None
 
 
-def from_elsewhere(headers: Mapping[str, str], *, silent: bool) -> bool:
-    """Whether another site's page makes this request in somebody's browser. `silent`: the answer where no header tells."""
-    site = headers.get("sec-fetch-site")
+def own(request: Request, *, silent: bool) -> None:
+    """HTTPException where another site's page makes this request in somebody's browser. `silent`: also where no header tells, as
+    programs send none.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
-        return site not in {"same-origin", "none"}
-    origin = headers.get("origin")
-    return silent if origin is None else urlsplit(origin).netloc != headers.get("host")
+        foreign = site not in {"same-origin", "none"}
+    else:
+        foreign = silent if origin is None else _netloc(origin) != request.headers.get("host")
+    if foreign:
+        raise Refused(403, "refused.foreign")
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def host(headers: Mapping[str, str]) -> str:

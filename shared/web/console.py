@@ -60,8 +60,8 @@ _CHIPS: Final[dict[Status, str]] = {
 }
 """How a status looks; all others are at work."""
 
-PRIVATE: Final = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow", "Cache-Control": "no-store"}
-"""Of a page behind a link: its address is a key, and must not travel on."""
+PRIVATE: Final = {"Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex, nofollow", "Cache-Control": "no-store"}
+"""Of a page behind a link: its address is a key, and must not travel on. (Stricter, its form would say `Origin: null`.)"""
 
 _LONGEST: Final = 32_768
 """Characters of what came that a page shows; the API has all of it."""

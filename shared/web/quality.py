@@ -55,7 +55,7 @@ def routes(desk: Callable[[], Desk]) -> Sequence[Route]:
         return api.answer(await _standing(desk(), watch) | {"looks": [_look(look) for look in seen]})
 
     async def run(request: Request) -> Response:
-        _own(request)
+        asked.own(request, silent=False)
         watch, said = _watch(desk(), request), await asked.said(request)
         if said.get("at"):
             looked = [await _measured(measure.past(desk().world, watch, _at(watch, said["at"])))]
@@ -72,7 +72,7 @@ def routes(desk: Callable[[], Desk]) -> Sequence[Route]:
         return api.answer({"windows": [{"id": one.id, "start": one.start, "end": one.end} for one in found]})
 
     async def window(request: Request) -> Response:
-        _own(request)
+        asked.own(request, silent=False)
         watch, said = _watch(desk(), request), await asked.said(request)
         asked_for = request.path_params["window"]
         try:
@@ -100,11 +100,6 @@ def routes(desk: Callable[[], Desk]) -> Sequence[Route]:
         Route("/quality", page),
         Route("/quality/{name}/chart.svg", picture),
     ]
-
-
-def _own(request: Request) -> None:
-    if asked.from_elsewhere(request.headers, silent=False):
-        raise HTTPException(403, "another site's page asked for this: ask from the command line")
 
 
 def _watches(desk: Desk) -> Sequence[Watch]:

@@ -43,7 +43,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
         return api.answer(api.told(await _story(desk(), request)))
 
     async def say(request: Request) -> Response:
-        _own(request, silent=False)
+        asked.own(request, silent=False)
         verb = _verb(request, request.path_params["verb"])
         told = await _story(desk(), request)
         said = await asked.said(request)
@@ -61,12 +61,12 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
         return api.answer({"freezes": [api.freeze(one) for one in found]})
 
     async def add_freeze(request: Request) -> Response:
-        _own(request, silent=False)
+        asked.own(request, silent=False)
         new = await _freeze(desk(), request)
         return api.answer(api.freeze(new), 201, {"Location": f"/api/freezes/{new.id}"})
 
     async def lift_freeze(request: Request) -> Response:
-        _own(request, silent=False)
+        asked.own(request, silent=False)
         return api.answer(api.freeze(await _lift(desk(), request, asked.by(request))))
 
     return [
@@ -93,7 +93,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
         return chart(request, (await _story(desk(), request)).scorecard)
 
     async def say_form(request: Request) -> Response:
-        _own(request, silent=True)
+        asked.own(request, silent=True)
         told = await _story(desk(), request)
         said = await asked.said(request)
         await _say(desk(), told, _verb(request, said.get("verb")), asked.spoken(said), "console")
@@ -103,12 +103,12 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
         return await console.freezes(desk(), request)
 
     async def freeze_form(request: Request) -> Response:
-        _own(request, silent=True)
+        asked.own(request, silent=True)
         await _freeze(desk(), request)
         return RedirectResponse("/freezes?done=added", 303)
 
     async def lift_form(request: Request) -> Response:
-        _own(request, silent=True)
+        asked.own(request, silent=True)
         await _lift(desk(), request, str((await asked.said(request)).get("by") or ""))
         return RedirectResponse("/freezes?done=lifted", 303)
 
@@ -135,7 +135,8 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
         return console.approve(request, link, told, 200, console.PRIVATE)
 
     async def approve_form(request: Request) -> Response:
-        # Another site cannot make this request unless it has the link, and then it needs no browser of ours.
+        # Whoever has the link could answer without anybody's browser, but where people sign in not in somebody else's name.
+        asked.own(request, silent=False)
         found = await _linked(desk(), request)
         if found is None:
             return console.no_link(request, console.PRIVATE)
@@ -171,11 +172,6 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
         Route("/approve/{token}/plot.svg", approve_plot),
         Route("/approve/{token}/chart.svg", approve_chart),
     ]
-
-
-def _own(request: Request, *, silent: bool) -> None:
-    if asked.from_elsewhere(request.headers, silent=silent):
-        raise HTTPException(403, "another site's page asked for this: ask from the console or the command line")
 
 
 def _verb(request: Request, text: object) -> Verb:

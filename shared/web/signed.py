@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.web.desk import Desk
+from shared.web.words import Words
 
 type Role = Literal["Switchyard.Operator", "Switchyard.Approver"]
 
@@ -52,6 +53,15 @@ class _Claim(msgspec.Struct):
 class _Principal(msgspec.Struct):
     claims: list[_Claim] = []
     role_typ: str | None = None
+
+
+class Refused(HTTPException):
+    """Not this one, or not from there: as a page says it, in its reader's language. The API says it in English."""
+
+    def __init__(self, status: int, key: str, **values: str) -> None:
+        super().__init__(status, Words("en")(key, **values))
+        self.key = key
+        self.values = values
 
 
 @dataclass(frozen=True)
@@ -104,14 +114,11 @@ def allow(request: Request, *roles: Role) -> None:
     """HTTPException where whoever is signed in has none of these roles."""
     me = who(request)
     if me is not None and not me.may(*roles):
-        raise HTTPException(403, _lacks(me, roles))
+        raise _lacks(me, roles)
 
 
-def _lacks(me: Person, roles: tuple[Role, ...]) -> str:
-    needed = " or ".join(roles)
-    return (
-        f"{me.name} may look, and not do this: it needs the app role {needed}, which is assigned in Microsoft Entra ID"
-    )
+def _lacks(me: Person, roles: tuple[Role, ...]) -> Refused:
+    return Refused(403, "refused.role", name=me.name, roles=" / ".join(roles))
 
 
 class SignedIn:
@@ -142,18 +149,13 @@ class SignedIn:
         if settings.sign_in == "key":
             return None
         if not settings.authenticated:
-            detail = (
-                f"SWITCHYARD_SIGN_IN is {settings.sign_in!r}, and App Service authentication is not on: anybody could say who "
-                "they are, so nobody is let in. Turn it on, or take the setting away"
-            )
-            raise HTTPException(503, detail)
+            raise Refused(503, "refused.unguarded", mode=settings.sign_in)
         found = person(request.headers, roles=settings.sign_in == "entra-roles")
         path = request.url.path
         if found is None:
-            here = f"{_SIGN_IN}{quote(path, safe='/')}"
-            raise HTTPException(401, f"nobody is signed in: open {here}, or send a bearer token for this app")
+            raise Refused(401, "refused.nobody", here=f"{_SIGN_IN}{quote(path, safe='/')}")
         if request.method not in _READING and path not in _LOOKS_ONLY:
             needed = (OPERATOR, APPROVER) if _DECIDES.fullmatch(path) else (OPERATOR,)
             if not found.may(*needed):
-                raise HTTPException(403, _lacks(found, needed))
+                raise _lacks(found, needed)
         return found

@@ -51,7 +51,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
         return api.answer(await _told(world, found))
 
     async def add(request: Request) -> Response:
-        _own(request, silent=False)
+        asked.own(request, silent=False)
         world = desk().world
         new = await book.add_silence(world.shelf, asked.silence(await asked.said(request), world.clock()))
         return api.answer(await _told(world, new), 201, {"Location": f"/api/silences/{new.id}"})
@@ -60,16 +60,16 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
         return api.answer((await _look_ahead(desk().world, await asked.said(request))).told)
 
     async def expire(request: Request) -> Response:
-        _own(request, silent=False)
+        asked.own(request, silent=False)
         ended = await _expire(desk(), request, asked.by(request))
         return api.answer(await _told(desk().world, ended))
 
     async def comment(request: Request) -> Response:
-        _own(request, silent=False)
+        asked.own(request, silent=False)
         return api.answer(await _told(desk().world, await _comment(desk(), request)), 201)
 
     async def acknowledge(request: Request) -> Response:
-        _own(request, silent=False)
+        asked.own(request, silent=False)
         record = await asked_for(desk(), request)
         said = await asked.said(request)
         via = "command line" if said.get("via") == "command line" else "API"
@@ -95,7 +95,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
         return await console.silences(desk(), request)
 
     async def add_form(request: Request) -> Response:
-        _own(request, silent=True)
+        asked.own(request, silent=True)
         world, said = desk().world, await asked.said(request)
         try:
             if said.get("what") == "preview":
@@ -108,17 +108,17 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
         return RedirectResponse("/silences?done=added", 303)
 
     async def expire_form(request: Request) -> Response:
-        _own(request, silent=True)
+        asked.own(request, silent=True)
         await _expire(desk(), request, str((await asked.said(request)).get("by") or ""))
         return RedirectResponse("/silences?done=expired", 303)
 
     async def comment_form(request: Request) -> Response:
-        _own(request, silent=True)
+        asked.own(request, silent=True)
         await _comment(desk(), request)
         return RedirectResponse("/silences?done=commented", 303)
 
     async def acknowledge_form(request: Request) -> Response:
-        _own(request, silent=True)
+        asked.own(request, silent=True)
         record = await asked_for(desk(), request)
         new, mute = _answer(await asked.said(request), desk().world.clock(), "console")
         await see_to(desk().world, record, new, mute=mute)
@@ -143,9 +143,7 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
         return await console.acknowledge(desk(), request, *found)
 
     async def form(request: Request) -> Response:
-        # Another site cannot make this request unless it has the link; a browser that tells is believed all the same.
-        if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
-            raise HTTPException(403, "another site's page asked for this: open the link of the message")
+        asked.own(request, silent=False)
         found = await _linked(desk(), request)
         if found is None:
             return console.no_link(request, console.PRIVATE)
@@ -159,11 +157,6 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
         Route("/acknowledge/{token}", page, methods=["GET"]),
         Route("/acknowledge/{token}", form, methods=["POST"]),
     ]
-
-
-def _own(request: Request, *, silent: bool) -> None:
-    if asked.from_elsewhere(request.headers, silent=silent):
-        raise HTTPException(403, "another site's page asked for this: ask from the console or the command line")
 
 
 async def asked_for(desk: Desk, request: Request) -> EventRecord:

@@ -733,7 +733,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     # Pages that say no
     "problem.400": ("Something in this request is missing or wrong", "指定に不足または誤りがあります"),
     "problem.401": ("Sign in first", "サインインしてください"),
-    "problem.403": ("Not from here", "この操作は許可されていません"),
+    "problem.403": ("This is not allowed", "この操作は許可されていません"),
     "problem.404": ("Nothing is here", "ページが見つかりません"),
     "problem.405": ("Not in this way", "この操作方法は使えません"),
     "problem.409": ("This cannot be done now", "現在この操作はできません"),
@@ -741,6 +741,23 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "problem.500": ("Something went wrong here", "内部で問題が発生しました"),
     "problem.503": ("Out of reach for the moment", "一時的に利用できません"),
     "problem.home": ("To the events", "イベント一覧へ"),
+    "refused.foreign": (
+        "another site’s page asked for this: ask from the console, by the link of a message, or from the command line",
+        "別のサイトのページからの要求です。コンソール、通知のリンク、またはコマンドラインから操作してください。",
+    ),
+    "refused.role": (
+        "{name} may look, and not do this: it needs the app role {roles}, which is assigned in Microsoft Entra ID",
+        "{name} は閲覧のみ可能です。この操作にはアプリ ロール {roles} が必要です (Microsoft Entra ID で割り当て)。",
+    ),
+    "refused.nobody": (
+        "nobody is signed in: open {here}, or send a bearer token for this app",
+        "サインインしていません。{here} を開くか、このアプリのベアラー トークンを送信してください。",
+    ),
+    "refused.unguarded": (
+        "SWITCHYARD_SIGN_IN is {mode!r}, and App Service authentication is not on: anybody could say who they are, so nobody is "
+        "let in. Turn it on, or take the setting away",
+        "SWITCHYARD_SIGN_IN は {mode!r} ですが、App Service 認証が無効です。本人確認ができないため、誰も利用できません。認証を有効にするか、この設定を削除してください。",
+    ),
 }
 
 
