@@ -754,8 +754,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "サインインしていません。{here} を開くか、このアプリのベアラー トークンを送信してください。",
     ),
     "refused.unguarded": (
-        "SWITCHYARD_SIGN_IN is {mode!r}, and App Service authentication is not on: anybody could say who they are, so nobody is "
-        "let in. Turn it on, or take the setting away",
+        "App Service authentication is not on, and SWITCHYARD_SIGN_IN is {mode!r}: nobody is let in. Turn it on, or take the setting away",
         "SWITCHYARD_SIGN_IN は {mode!r} ですが、App Service 認証が無効です。本人確認ができないため、誰も利用できません。認証を有効にするか、この設定を削除してください。",
     ),
 }
