@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from shared.errors import PermanentError
 from shared.world import Left
 
 FOLDER: Final = "dead-letters"
@@ -24,17 +24,28 @@ class FolderDeadLetters:
     def _names(self, limit: int) -> list[str]:
         # Those that end otherwise are still being written.
         found = (path for path in self._folder.rglob("*.json") if path.is_file())
-        return sorted(path.relative_to(self._folder).as_posix() for path in found)[:limit]
+        names = (path.relative_to(self._folder).as_posix() for path in found)
+        return sorted(name for name in names if name.isprintable())[
+            :limit
+        ]  # any bytes are a name, and not all are text
 
     async def read(self, name: str) -> Left | None:
         try:
             content = await asyncio.to_thread((self._folder / name).read_bytes)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _refused(name, error) from error
         return Left(content, sha256(content).hexdigest())
 
     async def drop(self, name: str, mark: str) -> None:
         there = await self.read(name)
         if there is not None and there.mark == mark:
-            with suppress(FileNotFoundError):
-                await asyncio.to_thread((self._folder / name).unlink)
+            try:
+                await asyncio.to_thread((self._folder / name).unlink, missing_ok=True)
+            except OSError as error:
+                raise _refused(name, error) from error
+
+
+def _refused(name: str, error: OSError) -> PermanentError:
+    return PermanentError(f"the dead letter {name}: {error.strerror}")

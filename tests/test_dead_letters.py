@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from local.dead_letters import FolderDeadLetters
 from shared import book, dead_letters
 from shared.cloud.account import Account
 from shared.cloud.dead_letters import CONTAINER, BlobDeadLetters
+from shared.errors import PermanentError
 from shared.record import EventRecord
 from shared.web import app
 from shared.world import DeadLetters, Left, Search
@@ -181,6 +183,87 @@ async def test_what_cannot_be_read_is_refused_with_its_bytes_and_holds_up_nothin
     assert min(mails(outside)) == "An event could not be read"
 
 
+@pytest.mark.parametrize("name", ["eventType", "deadLetterReason", "lastDeliveryOutcome"])
+@pytest.mark.parametrize(
+    "value", ["\ud800", "x\n" * 100_000, [[[]]], {"a": "\ud800"}], ids=["half", "long", "list", "map"]
+)
+async def test_nothing_that_a_sender_wrote_keeps_a_batch_from_ending(
+    station: Station, outside: Outside, name: str, value: object
+) -> None:
+    assert await back(station, [lost("odd") | {name: value}, lost("e1")]) == 2
+    assert outside.dead_letters.files == {}
+    assert mails(outside).count("Events that Event Grid gave up: 2") == 1
+    assert len(outside.http.sent) >= 1
+    assert await back(station, [lost("e2")]) == 1
+    assert (await station.record("e2")).status == "decided"
+
+
+@pytest.mark.parametrize("depth", [60, 70, 900, 3_000, 9_000, 40_000])
+async def test_no_depth_keeps_a_batch_from_ending(station: Station, outside: Outside, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    odd = json.dumps(lost("odd", eventType="DEEP", more="DEEP")).replace('"DEEP"', deep)
+    await back(station, f"[{odd}, {deep}]".encode(), [lost("e2")])
+    assert outside.dead_letters.files == {}
+    assert (await station.record("e2")).status == "decided"
+    assert len(await records(station, status="refused")) in {1, 2}
+
+
+async def test_one_file_that_cannot_be_read_stays_and_holds_up_no_other(station: Station, outside: Outside) -> None:
+    files = outside.dead_letters.files
+
+    class Shut(MemoryDeadLetters):
+        async def read(self, name: str) -> Left | None:
+            if name.endswith("0.json"):
+                raise PermanentError("permission denied")
+            return await super().read(name)
+
+    station.service.world = type(station.service.world)(**vars(station.service.world) | {"dead_letters": Shut(files)})
+    assert await back(station, [lost("e1")], [lost("e2")]) == 1
+    assert [name[-6:] for name in files] == ["0.json"]
+    assert await back(station) == 0
+    station.service.world = outside.world
+    assert await back(station) == 1
+    assert ((await station.record("e1")).status, files) == ("decided", {})
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn ends after four events, and how far it is, is noted after two."""
+    monkeypatch.setattr(dead_letters, "_TURN", 4)
+    monkeypatch.setattr(dead_letters, "_AT_ONCE", 2)
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_large_return_takes_several_turns_and_is_told_of_once(station: Station, outside: Outside) -> None:
+    files = [[lost(f"e{n}a"), lost(f"e{n}b")] for n in range(5)]
+    left = []
+    found = [await back(station, *files)]
+    while outside.dead_letters.files:
+        left.append(len(outside.dead_letters.files))
+        assert mails(outside) == []
+        found.append(await back(station))
+    assert (found, left) == ([4, 4, 2], [3, 1])
+    assert mails(outside) == ["Events that Event Grid gave up: 10"]
+    assert "RunCompleted (10)" in outside.mail.sent[0][0].text
+    assert {(await station.record(f"e{n}{half}")).deliveries for n in range(5) for half in "ab"} == {1}
+
+
+async def test_a_batch_that_the_last_version_began_is_brought_to_its_end(station: Station, outside: Outside) -> None:
+    began = {"id": "20261120T082500-0a1b2c3d", "names": [FILE, "SWITCHYARD/gone.json"]}
+    await outside.shelf.keep("dead-letter-batch", "now", json.dumps(began, separators=(",", ":")))
+    assert await back(station, **{FILE: [lost("e1")]}) == 1
+    assert (mails(outside), outside.dead_letters.files) == (["Events that Event Grid gave up: 1"], {})
+    assert await back(station, [lost("e2")]) == 1
+
+
+async def test_what_is_no_event_is_told_as_what_it_is(station: Station, outside: Outside) -> None:
+    await back(station, b"<html>Busy</html>", b"")
+    assert "Dead letters that could not be read: 2" in mails(outside)
+    assert not [one for one in mails(outside) if one.startswith("Events that Event Grid")]
+    (letter,) = [one for one, _ in outside.mail.sent if one.subject.startswith("Dead letters")]
+    assert "late" not in letter.text
+
+
 async def test_a_file_that_is_longer_than_a_record_is_kept_in_parts(station: Station) -> None:
     raw = b"".join(f"{n:x}\n".encode() for n in range(200_000))
     await back(station, raw)
@@ -274,7 +357,7 @@ async def lived(folder: Path, killed: Deadly) -> tuple[int, list[Any]]:
         with suppress(Killed):
             await dead_letters.bring_back(type(world)(**vars(world) | doors), outside.clock())
         await station.work()  # what it had put on the queue is worked on, before the next one
-        for _ in range(2):
+        for _ in range(3):
             await station.later(300)
             await station.service.on_dead_letters(outside.clock())
             await station.work()
@@ -293,10 +376,16 @@ async def lived(folder: Path, killed: Deadly) -> tuple[int, list[Any]]:
     return killed.calls, seen
 
 
-async def test_killed_anywhere_nothing_is_lost_and_nothing_is_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turns", [1, 2])
+async def test_killed_anywhere_nothing_is_lost_and_nothing_is_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    if turns > 1:
+        monkeypatch.setattr(dead_letters, "_TURN", 1)
+        monkeypatch.setattr(dead_letters, "_AT_ONCE", 1)
     calls, unharmed = await lived(tmp_path, Deadly(0, before=False))
     assert unharmed == [{}, 3, 1, 1, [("e0a", 1), ("e0b", 1), ("e1a", 1)], 1]
-    assert calls > 10
+    assert calls > 8
     for at in range(1, calls + 1):
         for before in (False, True):
             _, seen = await lived(tmp_path, Deadly(at, before))
@@ -367,6 +456,11 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 async def test_every_place_keeps_its_promises(place: Place) -> None:
     letters = place.letters
+    if isinstance(letters, FolderDeadLetters):  # where a name can lead to something that is no file
+        await place.put("S/0.json/inside", b"")
+        with pytest.raises(PermanentError, match=r"S/0\.json"):
+            await letters.read("S/0.json")
+        await place.put(os.fsdecode(b"S/\xff.json"), b"[]")
     assert (await letters.names(9), await letters.read("S/1.json")) == ([], None)
     await letters.drop("S/1.json", "x")
     for n in (1, 2, 3):
