@@ -337,10 +337,13 @@ class Service:
         )
         if await self.world.store.take_in(record) == "new":
             self._listener(Told("refused", record))
-        # Once an hour and reason: a sender gone wrong must not flood the people who can mend it. Of a source once for all.
-        hour = "source" if message.source else message.received.strftime("%Y%m%d%H")
-        about = sha256((message.source.lower() or _VALUES.sub("", message.reason)).encode()).hexdigest()[:12]
-        await self._tell(record, f"refused-{about}-{hour}", {"reason": message.reason}, kind="EventRefused")
+        # Once an hour and reason: a sender gone wrong must not flood the people who can mend it. Of all sources that nobody named
+        # together: whoever sends may call theirs as they like.
+        hour, said = f"{message.received:%Y%m%d%H}", {"reason": message.reason}
+        about = "source" if message.source else sha256(_VALUES.sub("", message.reason).encode()).hexdigest()[:12]
+        if message.source:
+            said["source"] = message.source
+        await self._tell(record, f"refused-{about}-{hour}", said, kind="EventRefused")
 
     async def _tell(
         self,

@@ -27,7 +27,7 @@ class Arrived(msgspec.Struct, frozen=True, tag="arrived", omit_defaults=True):
 
 class Unread(msgspec.Struct, frozen=True, tag="unread", omit_defaults=True):
     """Something that could not be read as an event, or may not come from where it does, with its bytes in base64. `source`: where
-    that is what is wrong; a person is told once of each.
+    that is what is wrong; a person is told of all such together.
     """
 
     bytes: str

@@ -116,14 +116,21 @@ async def test_without_a_list_every_source_is_taken(station, outside):
     assert len(outside.http.sent) == 1
 
 
-async def test_people_are_told_once_of_each_source(station, outside):
-    for n in range(5):
-        await push(station, run_event(f"e{n}") | {"topic": OTHER})
-        await station.later(3600)
-    await push(station, run_event("e9") | {"topic": OTHER.replace("elsewhere", "third")})
+async def test_people_are_told_once_an_hour_of_all_sources_together(station, outside):
+    """Whoever sends a CloudEvent names its source: another one each time must not flood anybody."""
+    for n in range(20):
+        await push(station, cloud(run_event(f"e{n}") | {"topic": f"/made/up/{n}"}))
+        await station.later(60)
     told = [letter.text for letter, _ in outside.mail.sent]
-    assert len(told) == 2
-    assert "SWITCHYARD_SOURCES" in told[0]
+    assert len(told) == 1
+    assert "'/made/up/0' is not on the allow list (SWITCHYARD_SOURCES)" in told[0]
+    assert "told of once an hour, together with this one" in told[0]
+    refused = [one.refusal for one in await events(station) if one.status == "refused"]
+    assert all(any(f"'/made/up/{n}'" in one for one in refused) for n in range(20))
+    await station.later(3600)
+    await push(station, run_event("late") | {"topic": OTHER})
+    assert len(outside.mail.sent) == 2
+    assert OTHER in outside.mail.sent[1][0].text
 
 
 async def test_it_can_be_replayed_when_the_list_has_grown(station, outside):
