@@ -498,11 +498,13 @@ class Service:
         await notices.tell(self.world, notice.kind, f"{one.id}-{notice.kind}-{notice.n}", f"silences/{one.id}", data)
 
     async def prune(self, now: datetime) -> int:
-        """Forgets what has been kept long enough; how many events."""
-        await self.refresh()
+        """Forgets what has been kept long enough; how many events. Nothing, where nobody can say how long that is."""
+        if not await self.refresh():
+            return 0
+        retention, rules = self.loaded.config.retention, self.loaded.rules.rules
+        terms = [retention.records, retention.unmatched or 0.0, *(rule.keep for rule in rules)]
+        longest = timedelta(seconds=max(terms))
         await self.world.archive.prune((now - self.loaded.config.archived).date())
-        rules = self.loaded.rules.rules
-        longest = timedelta(seconds=max([self.loaded.config.retention.records, *(rule.keep for rule in rules)]))
         await put_away(self.world, now - KEEP)
         await chain.put_away(self.world.shelf, now - longest)
         await dead_letters.put_away(self.world, now - longest)

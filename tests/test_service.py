@@ -8,11 +8,14 @@ from urllib.parse import urlencode
 
 import pytest
 
-from shared import book, wire
+from shared import book, chain, wire
 from shared.actions import discover
 from shared.errors import PermanentError, TemporaryError
+from shared.guards.loop import CAUSE_EVENT
 from shared.record import Job, Silence
 from shared.rules.load import load_texts
+from shared.service import LOOK_EVERY, Service
+from shared.settings import Settings
 from shared.web import app
 from shared.world import Reply, Search
 from tests.station import SWITCHYARD, Station, opened, run_event
@@ -105,6 +108,39 @@ async def test_a_record_is_kept_for_the_longest_of_the_rules_that_matched(tmp_pa
         assert await station.service.prune(outside.clock()) == 0
         await station.later(0.2 * 86_400)
         assert await station.service.prune(outside.clock()) == 1
+
+
+async def test_links_of_chains_are_kept_as_long_as_what_no_rule_matched(tmp_path, outside):
+    with opened(tmp_path / "kept.db") as database:
+        station = Station(outside, database, RULES, f"{SWITCHYARD}retention: {{unmatched: 400d}}\n")
+        await station.send(run_event("e1"))
+        await station.work()
+        parent = (await station.record("e1")).id
+        await station.send(run_event("e2", runTags={CAUSE_EVENT: parent}))
+        await station.work()
+        for days, links in ((100, 1), (301, 0)):
+            await station.later(days * 86_400)
+            await station.service.prune(outside.clock())
+            assert len(await outside.shelf.all(chain.FOLDER)) == links
+
+
+@pytest.mark.parametrize("error", [TemporaryError("HTTP 503"), PermanentError("HTTP 403")])
+async def test_nothing_is_forgotten_while_nobody_can_say_how_long_it_is_to_be_kept(outside, station, error):
+    await station.send(run_event("e1"))
+    await station.work()
+    old = outside.clock().date()
+    outside.archive.lines[old] = ["e1"]
+    outside.clock.advance(200 * 86_400)
+    fresh = Service(outside.world, Settings())
+    outside.documents.failure = error
+    assert await fresh.prune(outside.clock()) == 0
+    assert (await station.record("e1")).status == "decided"
+    assert list(outside.archive.lines) == [old]
+    outside.documents.failure = None
+    outside.documents.edited = {"switchyard.yaml": f"{SWITCHYARD}retention: {{archive: 3660d}}\n"}
+    outside.clock.advance(LOOK_EVERY)
+    assert await fresh.prune(outside.clock()) == 1
+    assert list(outside.archive.lines) == [old]
 
 
 async def test_what_could_not_be_read_is_kept_as_usual(station):
