@@ -239,7 +239,7 @@ class Store(Protocol):
     async def events(self, search: Search) -> Sequence[EventRecord]: ...
 
     async def listed(self, search: Search) -> Sequence[Listed]:
-        """The same as lists show it, intents included. An intent that is being worked on may still stand as it was before."""
+        """The same as lists show it, intents included. An intent that is worked on, or ended a moment ago, may still stand as before."""
 
     async def intents(self, records: Sequence[str]) -> dict[str, list[IntentRecord]]:
         """The intents of each of these records, in the order of the decision."""

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from shared import wire
 from shared.cloud.account import Account
 from shared.cloud.archive import BlobArchive
+from shared.cloud.listing import Listing
 from shared.cloud.queue import AzureQueue
 from shared.cloud.shelf import AzureShelf
 from shared.cloud.store import LEASE, AzureStore
@@ -53,6 +54,13 @@ def at(place: int, kind: Kind) -> tuple[Rule, list[Asked]]:
         return FAULTS[kind]
 
     return rule, hit
+
+
+class AtOnce(AzureQueue):
+    """The clock is virtual: every delay is over."""
+
+    async def put(self, texts: Sequence[str], *, delay: float = 0) -> None:
+        await super().put(texts)
 
 
 @dataclass
@@ -114,7 +122,7 @@ async def broken(account: str) -> AsyncIterator[Broken]:
     async with AsyncExitStack() as closing:
         proxy = await closing.enter_async_context(proxied(account))
         clock, through, beside = VirtualClock(), Account(proxy.account), Account(account)
-        queue, again = AzureQueue(through, WORK_QUEUE), AzureQueue(beside, WORK_QUEUE)
+        queue, again = AtOnce(through, WORK_QUEUE), AtOnce(beside, WORK_QUEUE)
         await queue.put([])
         made = Broken(
             proxy,
@@ -231,8 +239,11 @@ async def test_an_end_that_breaks_off_anywhere_is_on_record_or_a_doubt(broken: B
         record = taken(next(broken.numbers), 2)
         key, _ = keys(record)
         await broken.clean.take_in(record)
+        await broken.queued()
         assert await broken.store.claim(key, START)
         reached, error = await broken.fails(place, kind, lambda: broken.store.settle(key, "done", attempt()))
+        for again in await broken.queued():  # the lists were busy, and are told once more
+            assert await broken.store.claim(again, START) is None
         if error is not None:
             claim = await broken.store.claim(key, START + LEASE)
             if claim is not None:  # it is not known that it was done: whoever does it once more says so
@@ -245,6 +256,89 @@ async def test_an_end_that_breaks_off_anywhere_is_on_record_or_a_doubt(broken: B
         return reached
 
     await everywhere(broken, kind, story)
+
+
+@pytest.mark.parametrize(("status", "outcome"), [("done", "done"), ("refused", "refused"), ("failed", "failed")])
+async def test_lists_that_are_busy_do_not_bring_about_what_was_done_once_more(
+    broken: Broken, status: Literal["done", "refused", "failed"], outcome: Literal["done", "refused", "failed"]
+) -> None:
+    record = taken(next(broken.numbers), 1)
+    (key,) = keys(record)
+    await broken.clean.take_in(record)
+    await broken.queued()
+    assert await broken.store.claim(key, START)
+    broken.proxy.rule = lambda asked: FAULTS["busy"] if "$batch" in asked.what else None
+    await broken.store.settle(key, status, attempt(outcome))
+    found = (await broken.clean.intents([record.id]))[record.id][0]
+    assert (found.status, found.maybe_twice) == (status, False)
+    (again,) = await broken.queued()
+    with pytest.raises(TemporaryError, match="HTTP 503"):  # still busy: the message comes again
+        await broken.store.claim(again, START + LEASE)
+    broken.proxy.rule = lambda _: None
+    assert await broken.store.claim(again, START + LEASE) is None
+    await broken.consistent(record)
+
+
+async def test_a_try_that_comes_again_by_itself_is_not_hurried_by_lists_that_are_busy(broken: Broken) -> None:
+    record = taken(next(broken.numbers), 1)
+    (key,) = keys(record)
+    await broken.clean.take_in(record)
+    await broken.queued()
+    assert await broken.store.claim(key, START)
+    broken.proxy.rule = lambda asked: FAULTS["busy"] if "$batch" in asked.what else None
+    await broken.store.settle(key, "retrying", attempt("later"))
+    broken.proxy.rule = lambda _: None
+    assert await broken.queued() == []
+    claim = await broken.store.claim(key, START + timedelta(seconds=30))
+    assert claim is not None
+    assert not claim.interrupted
+    await broken.store.settle(key, "done", attempt("done", 1))
+    await broken.consistent(record)
+
+
+async def test_who_is_killed_before_the_lists_hear_of_an_end_is_not_followed_by_a_second_try(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def killed(*_: object) -> None:
+        raise Killed
+
+    record = taken(next(broken.numbers), 1)
+    (key,) = keys(record)
+    await broken.clean.take_in(record)
+    assert await broken.store.claim(key, START)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Listing, "mark", killed)
+        await broken.store.settle(key, "done", attempt())
+    # His message comes again.
+    assert await broken.clean.claim(key, START + LEASE) is None
+    assert (await broken.consistent(record))[1][0].status == "done"
+
+
+async def test_an_action_that_ends_beside_a_replay_is_listed_as_it_ended(broken: Broken) -> None:
+    record = taken(next(broken.numbers), 2)
+    key, other = keys(record)
+    await broken.clean.take_in(record)
+    for one in (key, other):
+        assert await broken.clean.claim(one, START)
+    await broken.clean.settle(other, "failed", attempt("failed"))
+    ended = [False]
+
+    async def ends() -> None:
+        await broken.clean.settle(key, "done", attempt())
+
+    def rule(asked: Asked) -> Fault | None:
+        if ended[0] or "$batch" not in asked.what:
+            return None
+        ended[0] = True
+        return Fault("meanwhile", meanwhile=ends)
+
+    broken.proxy.rule = rule
+    await broken.store.reopen(record.id, [key, other])
+    assert ended == [True]
+    assert [one.status for one in (await broken.consistent(record))[1]] == ["done", "waiting"]
 
 
 @pytest.mark.parametrize("kind", BREAKS)
@@ -342,7 +436,10 @@ async def test_what_is_put_down_breaks_off_anywhere_and_is_there_when_it_is_put_
     await everywhere(broken, kind, story)
 
 
-async def test_somebody_who_is_faster_between_reading_and_writing_is_not_written_over(broken: Broken) -> None:
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+async def test_somebody_who_is_faster_between_reading_and_writing_is_not_written_over(
+    broken: Broken, method: str
+) -> None:
     record = taken(next(broken.numbers), 2)
     first, second = keys(record)
     await broken.store.take_in(record)
@@ -356,7 +453,7 @@ async def test_somebody_who_is_faster_between_reading_and_writing_is_not_written
         await broken.clean.undecidable(record.id, "gone")
 
     def rule(asked: Asked) -> Fault | None:
-        if done[0] or asked.method != "POST":
+        if done[0] or asked.method != method:
             return None
         done[0] = True
         return Fault("meanwhile", meanwhile=faster)
@@ -392,13 +489,6 @@ rules:
   - {name: card, event: RunCompleted, do: [{notify: one}, {notify: two}]}
 """
 TWO = 'receivers: {one: {teams: "${TEAMS_ONE}"}, two: {teams: "${TEAMS_TWO}"}}'
-
-
-class AtOnce(AzureQueue):
-    """The clock is virtual: every delay is over."""
-
-    async def put(self, texts: Sequence[str], *, delay: float = 0) -> None:
-        await super().put(texts)
 
 
 @dataclass

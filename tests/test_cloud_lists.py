@@ -34,7 +34,7 @@ from shared.web import app
 from shared.world import Search, Store
 from tests.azurite_server import Azurite
 from tests.station import SWITCHYARD, opened
-from tests.storage_proxy import Proxy, proxied
+from tests.storage_proxy import Fault, Proxy, proxied
 from tests.store_contract import attempt, finish, happened, intent, keys, taken
 from tests.test_web import ask
 from tests.world import START, Outside, VirtualClock
@@ -248,8 +248,8 @@ async def test_pruning_looks_at_what_is_due_and_at_nothing_else(deployed: Deploy
     deployed.proxy.counted()
     assert await store.prune(START) == len(due)
     asked = Counter(one.method for one in deployed.proxy.counted())
-    # A look at each, its end, and its own id; its rows in the lists go together with those of many.
-    assert asked["GET"] <= len(due) + 4
+    # A look at each and at its list, its end, and its own id; its rows in the lists go together with those of many.
+    assert asked["GET"] <= 2 * len(due) + 4
     assert asked["POST"] <= len(due) + 8
     assert asked["DELETE"] == len(due)
     assert [one.id for one in await store.listed(Search(limit=500))] == [
@@ -272,7 +272,51 @@ async def test_pruning_is_bounded_and_goes_on_the_next_time(
     assert [await deployed.store.prune(START) for _ in range(4)] == [5, 5, 2, 0]
 
 
+async def test_what_is_forgotten_is_in_no_list_though_the_lists_were_told_more_than_the_record(
+    deployed: Deployed, account: str
+) -> None:
+    one = taken(1, 0, age=timedelta(days=31))
+    await deployed.store.take_in(one)
+    deployed.proxy.rule = lambda asked: (
+        Fault("reset") if asked.method == "PUT" and "switchyardevents" in asked.what else None
+    )
+    with pytest.raises(TemporaryError):
+        await deployed.store.undecidable(one.id, "gone")
+    deployed.proxy.rule = lambda _: None
+    assert [found.id for found in await deployed.store.listed(Search(status="failed"))] == [one.id]
+    assert await deployed.store.prune(START) == 1
+    assert await rows_of(account, "switchyardlisting") == []
+
+
+async def rows_of(account: str, table: str) -> list[str]:
+    async with TableServiceClient.from_connection_string(account) as service:
+        return [row["RowKey"] async for row in service.get_table_client(table).list_entities()]
+
+
 # What version 0.1 left
+
+
+@pytest.mark.parametrize("status", ["decided", "failed"])
+async def test_what_version_0_1_left_undecided_is_listed_as_it_is_decided(
+    deployed: Deployed, account: str, status: Literal["decided", "failed"]
+) -> None:
+    store, one = deployed.store, taken(1, 0, needs=True)
+    async with TableServiceClient.from_connection_string(account) as service:
+        for table, rows in of_0_1(one, []).items():
+            client = await service.create_table(table)
+            for row in rows:
+                await client.upsert_entity(row)
+    if status == "decided":
+        new = [intent(one.id, 1)]
+        await store.decide(one.id, Decision("v2", 7, (), tuple(new)), Facts(), new)
+        await store.settle(new[0].key, "done", attempt())
+    else:
+        await store.undecidable(one.id, "the workspace is gone")
+    for search in (Search(status=status), Search(status=status, type="RunCompleted"), Search()):
+        assert [(found.id, found.status) for found in await store.listed(search)] == [(one.id, status)]
+    assert await store.listed(Search(status="deciding")) == []
+    assert await store.prune(START + timedelta(days=31)) == 1
+    assert await rows_of(account, "switchyardlisting") == []
 
 
 def of_0_1(record: EventRecord, intents: list[IntentRecord], status: str = "") -> dict[str, list[dict[str, object]]]:
@@ -371,6 +415,26 @@ async def test_what_version_0_1_counted_is_forgotten_in_its_time(deployed: Deplo
             await client.upsert_entity({"PartitionKey": f"c-{n}", "RowKey": "count", "at": at} | packed('["a"]'))
         await deployed.store.prune(START)
         assert [row["PartitionKey"] async for row in client.query_entities("RowKey eq 'count'")] == ["c-1"]
+        await deployed.store.prune(START + timedelta(days=40))
+        assert [row async for row in client.query_entities("RowKey eq 'count'")] == []
+
+
+async def test_many_counts_of_version_0_1_are_gone_through_a_part_at_a_time(
+    deployed: Deployed, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.cloud.store._ADOPTED", 2)
+    at, days = START - timedelta(days=1), list[int]()
+    async with TableServiceClient.from_connection_string(account) as service:
+        client = await service.create_table("switchyardmemory")
+        for n in range(5):
+            await client.upsert_entity({"PartitionKey": f"c-{n}", "RowKey": "count", "at": at} | packed('["a"]'))
+        for _ in range(4):  # each in a process of its own: nobody has to begin anew
+            through = Account(deployed.proxy.account)
+            store = AzureStore(through, AzureQueue(through, WORK_QUEUE), deployed.clock)
+            await store.prune(START)
+            await store.close()
+            days.append(sum([row["RowKey"] != "~" async for row in client.query_entities("PartitionKey eq 'd'")]))
+        assert days == [2, 4, 5, 5]
         await deployed.store.prune(START + timedelta(days=40))
         assert [row async for row in client.query_entities("RowKey eq 'count'")] == []
 

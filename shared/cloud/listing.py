@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from shared import wire
 from shared.cloud.storage import Operation, Row, Table, packed, quoted, unless_changed, unpacked
 from shared.errors import TemporaryError
-from shared.record import EventRecord, EventStatus, IntentStatus, Listed
+from shared.record import EventRecord, IntentStatus, Listed
 from shared.world import Search
 
 ALL: Final = "t"
@@ -222,16 +222,13 @@ class Listing:
         """Of what is not listed, and has to be forgotten all the same."""
         await self._table.put(_due(spot, at))
 
-    async def drop(self, gone: Sequence[tuple[Row, EventStatus | None]]) -> None:
-        """Those whose time had come and who are gone, with the status that they had. Those of `t` go last: killed before, the next one
-        goes on from there.
-        """
-        spots = [spot_in(row) for row, _ in gone]
+    async def drop(self, gone: Sequence[Row]) -> None:
+        """Those whose time had come and who are gone. Those of `t` go last: killed before, the next one goes on from there."""
+        spots = [spot_in(row) for row in gone]
         owns = [_keys(f"i-{spot.own}", spot.key) for spot in spots if spot.own]
-        statuses = [status or await self._status(spot) for spot, (_, status) in zip(spots, gone, strict=True)]
         by_type: dict[str, list[str]] = {}
-        rows = [row["RowKey"] for row, _ in gone]
-        for spot, status in zip(spots, statuses, strict=True):
+        rows = [row["RowKey"] for row in gone]
+        for spot, status in zip(spots, await asyncio.gather(*map(self._status, spots)), strict=True):
             if status is not None:
                 names = [_all_of(spot), _of_status(status, spot)]
                 rows += names

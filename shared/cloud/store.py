@@ -28,7 +28,6 @@ from shared.record import (
     Attempt,
     Decision,
     EventRecord,
-    EventStatus,
     Facts,
     Intent,
     IntentRecord,
@@ -49,10 +48,14 @@ _REMEMBERED: Final = timedelta(days=32)
 _LATER: Final = timedelta(days=1)
 """What has not ended when its time comes is looked at again then."""
 
+_BUSY: Final = 30.0
+"""Seconds until a list that was busy is told again, where it does not say when."""
+
 _PRUNED: Final = 20_000
 """Events that are looked at in one go: more are left for the next, within the time of a function."""
 
 _ADOPTED: Final = 5_000
+"""Rows of version 0.1 that are taken over in one go."""
 
 _EVENT: Final = "event"
 _INTENT: Final = "intent-"
@@ -102,6 +105,13 @@ def _changed(row: Row, record: IntentRecord, **more: object) -> Row:
 
 def _intent_of(row: Row) -> IntentRecord:
     return wire.load(IntentRecord, unpacked(row))
+
+
+def _said(rows: Sequence[Row]) -> Row:
+    """What the lists say of these intents."""
+    return {
+        f"d{row['n']}": shown(row["status"], twice=_intent_of(row).maybe_twice) for row in rows if row["n"] < SHOWN
+    }
 
 
 @dataclass(frozen=True)
@@ -240,8 +250,10 @@ class AzureStore:
             await self._move_over(record)
 
     async def _list(self, record: EventRecord, intents: Sequence[IntentRecord]) -> None:
-        if not await self._listing.move(listed(record, intents), Spot.of(record)):
-            await self._move_over(record)
+        now = listed(record, intents), Spot.of(record)
+        if not await self._listing.move(*now):
+            await self._move_over(record)  # as it is stored, which is as it was before
+            await self._listing.move(*now)
 
     async def _move_over(self, record: EventRecord) -> None:
         """From the lists of version 0.1, if it is in them."""
@@ -283,7 +295,10 @@ class AzureStore:
         if found is None:
             return None
         about, journal = found
-        if about is None or journal.row["status"] in FINAL:
+        if about is None:
+            return None
+        if journal.row["status"] in FINAL:
+            await self._show(journal.row)  # whoever ended it may have been kept from that
             return None
         began = journal.began
         interrupted = began is not None and not self._is_lost(journal)
@@ -292,6 +307,8 @@ class AzureStore:
         n = max(journal.last, journal.settled) + 1
         if not await self._claimed(key, n, now):
             raise _held_by_another(LEASE.total_seconds())
+        if "listed" in journal.row:
+            journal.row["listed"] = about.status  # it may have been decided since
         self._held[key] = journal.row, n
         return Claim(journal.record if interrupted else _intent_of(journal.row), about, interrupted=interrupted)
 
@@ -341,28 +358,40 @@ class AzureStore:
             old = _intent_of(row)
             twice = old.maybe_twice if maybe_twice is None else maybe_twice
             new = IntentRecord(old.intent, status, attempt.at, (*old.attempts, attempt), result or old.result, twice)
-            known = await self._show(row, shown(status, twice=twice))
-            if await self._events.replace(row, _changed(row, new, settled=n, listed=known), by):
-                return
+            ended = _changed(row, new, settled=n)
+            if await self._events.replace(row, ended, by):
+                row = ended
+                break
             row, n = await self._found(key)
+        if row is not None:
+            await self._show_later(key, row)
+
+    async def _show_later(self, key: str, row: Row) -> None:
+        """The lists, of what is on record: that they are busy must not bring it about once more. The next try of an intent tells them, and of
+        one that has ended a message of its own (`claim`). Whoever is killed before that gets the message again that he was at.
+        """
+        try:
+            await self._show(row)
+        except TemporaryError as error:
+            if row["status"] in FINAL:
+                await self._queue.put(_performs([key]), delay=error.retry_after or _BUSY)
 
     async def _found(self, key: str) -> tuple[Row | None, int]:
         """The row of an intent, and the number of its newest claim."""
         found = await self._journal(key)
         return (found[1].row, max(found[1].last, found[1].settled)) if found else (None, 0)
 
-    async def _show(self, row: Row, said: str) -> str:
-        """In the lists, what becomes of an intent; returns the status under which its event stands there."""
+    async def _show(self, row: Row) -> None:
+        """In the lists, what became of an intent."""
         if "listed" not in row:  # of version 0.1
             about = _event_of(await self._events.get(row["PartitionKey"], _EVENT))
             if about is None:
-                return ""
+                return
             spot, known = Spot.of(about), about.status
         else:
             spot, known = spot_in(row), row["listed"]
-        if row["n"] >= SHOWN:
-            return str(known)
-        return await self._listing.mark(spot, known, {f"d{row['n']}": said}) or str(known)
+        if said := _said([row]):
+            await self._listing.mark(spot, known, said)
 
     async def reopen(self, record: str, keys: Sequence[str]) -> None:
         changed = await self._change(record, lambda old: replace(old, replays=old.replays + 1), half=True)
@@ -375,15 +404,22 @@ class AzureStore:
                 return None, None
             if old.status == "running":  # of version 0.1: if its try is dead, the message finds out
                 return None, row
-            return _changed(row, replace(old, status="waiting")), row
+            new = _changed(row, replace(old, status="waiting"))
+            return new, new
 
         rows = [row for key in keys if (row := await self._events.swap(record, _intent_key(key), opened))]
-        said: dict[str, object] = {
-            f"d{row['n']}": shown("waiting", twice=_intent_of(row).maybe_twice) for row in rows if row["n"] < SHOWN
-        }
-        await self._mark(changed.record, said | {"replays": changed.record.replays})
+        await self._mark(changed.record, _said(rows) | {"replays": changed.record.replays})
+        await self._said_anew(changed.record, rows)
         await self._queue.put(_performs([_intent_of(row).intent.key for row in rows]))
         await self._whole(record)
+
+    async def _said_anew(self, about: EventRecord, said: Sequence[Row]) -> None:
+        """The lists, where an intent has ended since `said` was read: they may have heard of its end first."""
+        before = {row["RowKey"]: row["status"] for row in said}
+        where = f"PartitionKey eq {quoted(about.id)} and RowKey ge '{_INTENT}'"
+        rows = await self._events.all(where) if before else []
+        if other := _said([row for row in rows if before.get(row["RowKey"], row["status"]) != row["status"]]):
+            await self._mark(about, other)
 
     async def event(self, id: str) -> EventRecord | None:  # noqa: A002 (the word of the contract)
         found = _event_of(await self._events.get(id, _EVENT)) if _ID.fullmatch(id) else None
@@ -471,8 +507,7 @@ class AzureStore:
         gone = 0
         for some in batched(await self._listing.due(now, _PRUNED), _AT_ONCE, strict=False):
             fates = await asyncio.gather(*(self._forget(row, now) for row in some))
-            over = [(row, fate.status) for row, fate in zip(some, fates, strict=True) if fate.over]
-            if over:
+            if over := [row for row, fate in zip(some, fates, strict=True) if fate.over]:
                 await self._listing.drop(over)
             gone += sum(fate.went for fate in fates)
         await self._forget_counts(now)
@@ -503,9 +538,7 @@ class AzureStore:
         for some in batched(operations, TOGETHER + 1, strict=False):
             if not await self._events.write(some):
                 return _Fate()  # somebody is at it: the next time
-        if event is None:
-            return _Fate(over=True)
-        return _Fate(True, went=event["status"] != _GONE, status=None if event["status"] == _GONE else event["status"])
+        return _Fate(over=True, went=event is not None and event["status"] != _GONE)
 
     async def _adopt(self, row: Row) -> None:
         """One row of the lists of version 0.1 goes over into those of this one."""
@@ -536,14 +569,17 @@ class AzureStore:
         await self._memory.drop(due)
 
     async def _remember_old(self, now: datetime) -> None:
-        """Once: what version 0.1 counted has no day yet."""
-        done = {"PartitionKey": _DAYS, "RowKey": "~"}
-        if self._remembers or await self._memory.get(_DAYS, "~"):
+        """Once: what version 0.1 counted has no day yet. A part of it, from where the last one ended."""
+        done: Row = {"PartitionKey": _DAYS, "RowKey": "~", "at": now}
+        begun = None if self._remembers else await self._memory.get(_DAYS, "~")
+        if self._remembers or (begun is not None and "home" not in begun):
             self._remembers = True
             return
-        for row in await self._memory.all(f"PartitionKey ne '{_DAYS}'", ["PartitionKey", "at"]):
-            await self._memory.put(_remembered(row["PartitionKey"], row["at"]))
-        await self._memory.put(done | {"at": now})
+        where = f"PartitionKey ne '{_DAYS}' and PartitionKey gt {quoted(begun['home'] if begun else '')}"
+        rows = await self._memory.first(where, _ADOPTED, ["PartitionKey", "at"])
+        for some in batched(rows, _AT_ONCE, strict=False):
+            await asyncio.gather(*(self._memory.put(_remembered(row["PartitionKey"], row["at"])) for row in some))
+        await self._memory.put(done if len(rows) < _ADOPTED else done | {"home": rows[-1]["PartitionKey"]})
 
 
 @dataclass(frozen=True)
@@ -552,7 +588,6 @@ class _Fate:
 
     over: bool = False
     went: bool = False
-    status: EventStatus | None = None
 
 
 def _held_by_another(seconds: float) -> TemporaryError:
