@@ -13,6 +13,7 @@ environment, as azd sets them, or with --deployment NAME from Azure. Secrets pas
 import argparse
 import contextlib
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -38,6 +39,9 @@ from shared.settings import configuration  # noqa: E402
 VAULT_API: Final = "2024-11-01"
 CONTAINER: Final = "switchyard-config"
 SIGNING_KEY: Final = "SWITCHYARD_SIGNING_KEY"
+LAST: Final = "switchyard.yaml"
+"""Uploaded when the others are there: a container without it is one whose first upload broke off."""
+
 PATIENCE: Final = 40
 PAUSE: Final = 15.0
 """Tries, and seconds between them: a role that has just been given is known everywhere after up to ten minutes."""
@@ -56,13 +60,17 @@ class StoppedError(Exception):
 class Azure:
     """The command line of Azure."""
 
-    def __init__(self, program: str, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, program: str, subscription: str | None = None, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self._program = program
+        self._of = ["--subscription", subscription] if subscription else []  # else that in which az happens to be
         self._pause = pause
 
     def __call__(self, *words: str) -> Any:
         """What it answers; None for nothing. Raises StoppedError with its own words."""
-        done = subprocess.run([self._program, *words, "--output", "json"], capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
+        more = [*([] if "--subscription" in words else self._of), "--output", "json"]
+        done = subprocess.run([self._program, *words, *more], capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
         if done.returncode:
             raise StoppedError(f"az {' '.join(words[:3])}: {_last(done.stderr)}")
         return json.loads(done.stdout) if done.stdout.strip() else None
@@ -120,7 +128,7 @@ def provisioned(azure: Azure, found: Mapping[str, str], folder: Path) -> None:
             )
     if found.get("SWITCHYARD_CONFIGURATION") == "container":
         account = _name(found["SWITCHYARD_STORAGE_ID"])
-        if azure.patiently(lambda: _blobs(azure, account)):
+        if LAST in azure.patiently(lambda: _blobs(azure, account)):
             print("configuration: the container has one, and keeps it; `hooks.py configuration` replaces it")
         else:
             upload(azure, found, folder)
@@ -137,11 +145,16 @@ def upload(azure: Azure, found: Mapping[str, str], folder: Path) -> None:
     before = azure.patiently(lambda: _blobs(azure, account))
     with tempfile.TemporaryDirectory() as text:
         for name, path in configuration(folder):
+            if name == LAST and LAST not in before:
+                continue
             copy = Path(text, name)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
         words = ["storage", "blob", "upload-batch", "--auth-mode", "login", "--account-name", account]
         azure.patiently(lambda: azure(*words, "--destination", CONTAINER, "--source", text, "--overwrite"))
+    if LAST in names and LAST not in before:
+        file = ["--name", LAST, "--file", str(folder / LAST), "--overwrite"]
+        azure.patiently(lambda: azure("storage", "blob", "upload", *_where(account), *file))
     for name in sorted(set(before) - set(names)):
         azure("storage", "blob", "delete", *_where(account), "--name", name)
     print(f"configuration: {len(names)} files in {account}/{CONTAINER}")
@@ -171,17 +184,17 @@ def subscribe(azure: Azure, found: Mapping[str, str], folder: Path) -> None:
     pairs = [pair.split("|") for pair in found.get("SWITCHYARD_TOPICS", "").split()]
     for source, topic in pairs:
         wanted = next((one for one in needed if _brings(source, one)), None)
-        group, name = topic.split("/")[4], _name(topic)
+        name = _name(topic)
         if wanted is not None:
-            text = _printed(["filters", "--config", str(folder), "--deliver", "queue", "--topic", wanted["name"]])
-            _deploy(azure, text, (group, name), {"storageId": storage, "names": names})
+            one = wanted["source"] or wanted["name"]  # workspaces of one name in two groups have two topics
+            text = _printed(["filters", "--config", str(folder), "--deliver", "queue", "--topic", one])
+            _deploy(azure, text, topic, {"storageId": storage, "names": names})
         kept = {
             f"{names}{one['name'].removeprefix('switchyard')}"
             for one in (wanted or {"subscriptions": []})["subscriptions"]
         }
-        for old in _ours(azure, group, name, storage) - kept:
-            where = ["--resource-group", group, "--system-topic-name", name]
-            azure("eventgrid", "system-topic", "event-subscription", "delete", *where, "--name", old, "--yes")
+        for old in _ours(azure, topic, storage) - kept:
+            azure("eventgrid", "system-topic", "event-subscription", "delete", *_of(topic), "--name", old, "--yes")
             print(f"{name}: {old} is needed no more, and gone")
         print(f"{name}: {len(kept)} subscriptions, {', '.join(sorted(kept)) or 'for no rule asks for its events'}")
     for one in needed:
@@ -191,14 +204,14 @@ def subscribe(azure: Azure, found: Mapping[str, str], folder: Path) -> None:
             )
 
 
-def _deploy(azure: Azure, text: str, topic: tuple[str, str], values: Mapping[str, str]) -> None:
+def _deploy(azure: Azure, text: str, topic: str, values: Mapping[str, str]) -> None:
     """The Bicep file has one parameter more: the name of the topic, called after the workspace."""
     (parameter,) = set(re.findall(r"^param (\w+) string", text, re.MULTILINE)) - set(values)
-    group, name = topic
+    name = _name(topic)
     with tempfile.TemporaryDirectory() as where:
         file = Path(where, "subscriptions.bicep")
         file.write_text(text, "utf-8")
-        words = ["deployment", "group", "create", "--resource-group", group, "--name", f"{values['names']}-{name}"[:64]]
+        words = ["deployment", "group", "create", *_group(topic), "--name", f"{values['names']}-{name}"[:64]]
         given = [f"{one}={value}" for one, value in {**values, parameter: name}.items()]
         # The topic's leave to write to the queue is as young as the topic.
         azure.patiently(lambda: azure(*words, "--template-file", str(file), "--parameters", *given))
@@ -210,10 +223,9 @@ def _brings(source: str, topic: Mapping[str, Any]) -> bool:
     return (topic["source"] or "").casefold() == source.casefold()
 
 
-def _ours(azure: Azure, group: str, topic: str, storage: str) -> set[str]:
+def _ours(azure: Azure, topic: str, storage: str) -> set[str]:
     """Subscriptions of the topic that fill our queue, whoever made them; how deep az nests the address differs by its version."""
-    where = ["--resource-group", group, "--system-topic-name", topic]
-    found = azure("eventgrid", "system-topic", "event-subscription", "list", *where) or []
+    found = azure("eventgrid", "system-topic", "event-subscription", "list", *_of(topic)) or []
     return {one["name"] for one in found if f'"{storage}"'.casefold() in json.dumps(one).casefold()}
 
 
@@ -222,19 +234,43 @@ def healthy(azure: Azure, found: Mapping[str, str], get: Callable[[str, Mapping[
     app = ["--resource-group", found["AZURE_RESOURCE_GROUP"], "--name", found["AZURE_FUNCTION_APP_NAME"]]
     key = azure.patiently(lambda: azure("functionapp", "keys", "list", *app))["functionKeys"]["default"]
     headers = {"x-functions-key": key}  # asked for here also where people sign in
-    said = json.loads(azure.patiently(lambda: get(f"{found['SWITCHYARD_URL']}/api/health", headers)))
+
+    def asked() -> Any:
+        said = json.loads(get(f"{found['SWITCHYARD_URL']}/api/health", headers))
+        if said["status"] == "red" and list(said["rejected_files"]) == [
+            LAST
+        ]:  # it says so too while it can't read anything
+            raise StoppedError(f"health is red: {LAST} is refused, or the app is not ready to read its configuration")
+        return said
+
+    said = azure.patiently(asked)
     print(f"health: {said['status']}, {said['rules']} rules in force, configuration {said['config_version']}")
     if said["status"] != "ok":
         raise StoppedError(f"health is {said['status']}; refused files: {', '.join(said['rejected_files']) or 'none'}")
 
 
 def ask(url: str, headers: Mapping[str, str]) -> str:
+    """What the app answers, however it is; StoppedError where that is nothing of the app's."""
     request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 (https, from our own outputs)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return str(answer.read().decode())
-    except (urllib.error.URLError, TimeoutError) as error:
+    except urllib.error.HTTPError as error:
+        said = error.read().decode(errors="replace")
+        if not _is_health(said):
+            raise StoppedError(f"{url}: no answer ({error})") from None
+        return said
+    except (OSError, http.client.HTTPException) as error:
         raise StoppedError(f"{url}: no answer ({error})") from None
+
+
+def _is_health(said: str) -> bool:
+    """A problem of the app's, or the page of whatever stands in front, is something else."""
+    try:
+        found = json.loads(said)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and isinstance(found.get("status"), str)
 
 
 def _printed(words: Sequence[str]) -> str:
@@ -290,6 +326,16 @@ def _where(account: str) -> list[str]:
     return ["--auth-mode", "login", "--account-name", account, "--container-name", CONTAINER]
 
 
+def _group(topic: str) -> list[str]:
+    """That of a topic, which may be another one's than the app's."""
+    parts = topic.split("/")
+    return ["--subscription", parts[2], "--resource-group", parts[4]]
+
+
+def _of(topic: str) -> list[str]:
+    return [*_group(topic), "--system-topic-name", _name(topic)]
+
+
 def _name(id_: str) -> str:
     return id_.rpartition("/")[2]
 
@@ -319,7 +365,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str], get: Callable[[str, Ma
     parser.add_argument("--deployment", metavar="NAME", help="take the outputs of this deployment of the subscription")
     arguments = parser.parse_args(argv)
     try:
-        azure = Azure(shutil.which("az", path=environ.get("PATH")) or _no_az())
+        program = shutil.which("az", path=environ.get("PATH")) or _no_az()
+        azure = Azure(program, environ.get("AZURE_SUBSCRIPTION_ID"))
         found = _outputs(azure, arguments.deployment, environ)
         if arguments.step == "check":
             check(found)

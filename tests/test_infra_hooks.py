@@ -7,7 +7,9 @@ import json
 import os
 import re
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -60,6 +62,13 @@ elif words[:3] == ["storage", "blob", "list"]:
 elif words[:3] == ["storage", "blob", "upload-batch"]:
     source = pathlib.Path(value("--source"))
     azure["blobs"] = sorted({{*azure["blobs"], *(p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file())}})
+    if azure["broken"]:
+        azure["blobs"] = [name for name in azure["blobs"] if not name.startswith("rules/")]
+        file.write_text(json.dumps(azure))
+        sys.exit("ERROR: the connection broke off")
+elif words[:3] == ["storage", "blob", "upload"]:
+    assert pathlib.Path(value("--file")).is_file()
+    azure["blobs"] = sorted({{*azure["blobs"], value("--name")}})
 elif words[:3] == ["storage", "blob", "delete"]:
     azure["blobs"].remove(value("--name"))
 elif words[:3] == ["deployment", "group", "create"]:
@@ -94,12 +103,12 @@ class Cloud:
         self.path = str(folder)
         self.paused = 0
         self.asked: list[tuple[str, dict[str, str]]] = []
-        self.set(secrets={}, blobs=[], subscriptions={}, calls=[], refuse=0, outputs=OUTPUTS)
+        self.set(secrets={}, blobs=[], subscriptions={}, calls=[], refuse=0, broken=False, outputs=OUTPUTS)
         program = folder / "az"
         program.write_text(AZ.format(python=sys.executable))
         program.chmod(0o755)
         made = hooks.Azure
-        monkeypatch.setattr(hooks, "Azure", lambda program: made(program, self.pause))
+        monkeypatch.setattr(hooks, "Azure", lambda program, subscription: made(program, subscription, self.pause))
 
     def pause(self, _seconds):
         self.paused += 1
@@ -112,16 +121,16 @@ class Cloud:
         before = self.state if self.file.exists() else {}
         self.file.write_text(json.dumps(before | values))
 
-    def run(self, *words, environ=OUTPUTS, health=HEALTH):
+    def run(self, *words, environ=OUTPUTS, health=HEALTH, get=None):
         """Exit status, and all that was said."""
         self.asked.clear()
 
-        def get(url, headers):
+        def answer(url, headers):
             self.asked.append((url, headers))
             return json.dumps(health)
 
         path = f"{self.path}{os.pathsep}{Path(sys.executable).parent}"
-        status = hooks.main(words, environ | {"PATH": path}, get)
+        status = hooks.main(words, environ | {"PATH": path}, get or answer)
         said = self.capsys.readouterr()
         return status, said.out + said.err
 
@@ -168,6 +177,54 @@ def test_the_configuration_is_uploaded_to_an_empty_container_and_left_alone_in_a
     assert "`hooks.py configuration` replaces it" in said
     status, said = cloud.run("configuration", "--config", str(config))
     assert (status, cloud.state["blobs"]) == (0, ["rules/b.yaml", "switchyard.yaml"]), said
+
+
+def test_a_first_upload_that_broke_off_is_made_again(cloud, config):
+    """Without the last file a container counts as empty; a file of rules that is missing no app would miss."""
+    (config / "pipelines").mkdir()
+    (config / "pipelines" / "train.yml").write_text("jobs: {}\n")
+    cloud.set(broken=True)
+    status, said = cloud.run("provisioned", "--config", str(config))
+    assert (status, cloud.state["blobs"]) == (1, ["pipelines/train.yml"]), said
+    cloud.set(broken=False)
+    status, said = cloud.run("provisioned", "--config", str(config))
+    assert (status, cloud.state["blobs"]) == (0, ["pipelines/train.yml", "rules/a.yaml", "switchyard.yaml"]), said
+    uploads = [call[2] for call in cloud.state["calls"] if call[:2] == ["storage", "blob"] and "upload" in call[2]]
+    assert uploads[-2:] == ["upload-batch", "upload"]
+    cloud.run("configuration", "--config", str(config))
+    assert cloud.state["calls"][-1][2] == "upload-batch"  # what replaces another goes all at once
+
+
+def test_it_asks_the_subscription_of_the_environment_whichever_az_is_in(cloud, config):
+    environ = OUTPUTS | {"AZURE_SUBSCRIPTION_ID": "s-of-azd"}
+    for step in ("provisioned", "configuration", "deployed"):
+        assert cloud.run(step, "--config", str(config), environ=environ)[0] == 0
+    for call in cloud.state["calls"]:
+        asked = [call[n + 1] for n, word in enumerate(call) if word == "--subscription"]
+        topics = call[0] in {"eventgrid", "deployment"}  # those stand with their sources
+        assert asked == (["s"] if topics else ["s-of-azd"]), call
+    cloud.set(calls=[])
+    cloud.run("provisioned", "--config", str(config))
+    assert not [call for call in cloud.state["calls"] if "--subscription" in call]
+
+
+def test_two_workspaces_of_one_name_have_each_its_subscriptions(cloud, config):
+    other, topic = WORKSPACE.replace("/mlops/", "/mlops-test/"), TOPIC.replace("dev/", "test/")
+    (config / "switchyard.yaml").write_text(
+        (config / "switchyard.yaml")
+        .read_text()
+        .replace(
+            "}}\nworkspaces: {",
+            "}}\nworkspaces: {test: "
+            "{subscription: 5f3b2c1a-8d4e-4c6b-9a7f-0e1d2c3b4a59, resource_group: mlops-test, workspace: prod}, ",
+        )
+    )
+    pairs = f"{OUTPUTS['SWITCHYARD_TOPICS']} {other}|{topic}"
+    status, said = cloud.run("deployed", "--config", str(config), environ=OUTPUTS | {"SWITCHYARD_TOPICS": pairs})
+    assert status == 0, said
+    made = [call[call.index("--resource-group") + 1] for call in cloud.state["calls"] if call[0] == "deployment"]
+    assert made == ["rg-switchyard-dev", "rg-switchyard-test"]
+    assert "no topic of this deployment" not in said
 
 
 def test_a_configuration_that_comes_with_the_package_is_uploaded_nowhere(cloud, config):
@@ -220,11 +277,73 @@ def test_rules_without_a_topic_are_told_of(cloud, config):
     assert "switchyard-dev-blob-created" in cloud.state["subscriptions"]
 
 
-def test_an_app_that_is_not_well_stops_the_pipeline(cloud, config):
-    broken = HEALTH | {"status": "amber", "rejected_files": ["rules/a.yaml"]}
-    status, said = cloud.run("deployed", "--config", str(config), health=broken)
-    assert status == 1
-    assert "health is amber; refused files: rules/a.yaml" in said
+class Site(HTTPServer):
+    answers: list[tuple[int, bytes]]
+
+
+class App(BaseHTTPRequestHandler):
+    """Answers with what `answers` has next, and with the last of it from then on."""
+
+    def do_GET(self):
+        assert isinstance(self.server, Site)
+        answers = self.server.answers
+        status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address():
+    with Site(("127.0.0.1", 0), App) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def told(status, *refused):
+    return json.dumps(HEALTH | {"status": status, "rejected_files": refused}).encode()
+
+
+STARTING = (503, b"<html>Function host is not running.</html>")
+OUT = (503, b'{"title": "Service Unavailable", "status": 503}')
+
+
+@pytest.mark.parametrize(
+    ("answers", "paused", "words"),
+    [
+        ([(200, told("amber", "rules/a.yaml"))], 0, "health is amber; refused files: rules/a.yaml"),
+        ([(503, told("red", "rules/a.yaml"))], 0, "health is red; refused files: rules/a.yaml"),
+        ([STARTING, OUT, (503, told("red", "rules/a.yaml"))], 2, "health is red; refused files: rules/a.yaml"),
+        (
+            [(503, told("red", "switchyard.yaml"))],
+            hooks.PATIENCE - 1,
+            "switchyard.yaml is refused, or the app is not ready",
+        ),
+        ([STARTING], hooks.PATIENCE - 1, "no answer (HTTP Error 503"),
+    ],
+)
+def test_an_app_that_is_not_well_stops_the_pipeline(cloud, config, address, answers, *, paused, words):
+    address.answers = answers
+    environ = OUTPUTS | {"SWITCHYARD_URL": f"http://127.0.0.1:{address.server_port}"}
+    status, said = cloud.run("deployed", "--config", str(config), environ=environ, get=hooks.ask)
+    assert (status, cloud.paused) == (1, paused)
+    assert words in said
+
+
+def test_an_app_that_cannot_read_its_configuration_yet_is_waited_for(cloud, config, address):
+    """Its role on the container may be as young as the app."""
+    address.answers = [STARTING, (503, told("red", "switchyard.yaml")), (200, told("ok"))]
+    environ = OUTPUTS | {"SWITCHYARD_URL": f"http://127.0.0.1:{address.server_port}"}
+    status, said = cloud.run("deployed", "--config", str(config), environ=environ, get=hooks.ask)
+    assert (status, cloud.paused) == (0, 2), said
 
 
 def test_the_package_goes_to_the_app_and_azure_installs_the_libraries(cloud, tmp_path):
