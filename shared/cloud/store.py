@@ -109,9 +109,7 @@ def _intent_of(row: Row) -> IntentRecord:
 
 def _said(rows: Sequence[Row]) -> Row:
     """What the lists say of these intents."""
-    return {
-        f"d{row['n']}": shown(row["status"], twice=_intent_of(row).maybe_twice) for row in rows if row["n"] < SHOWN
-    }
+    return {f"d{row['n']}": shown(row["status"], twice=_intent_of(row).maybe_twice) for row in rows if row["n"] < SHOWN}
 
 
 @dataclass(frozen=True)
