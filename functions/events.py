@@ -40,7 +40,7 @@ def envelope(event: func.EventGridEvent | func.CloudEvent) -> dict[str, object]:
 @bp.event_grid_trigger(arg_name="event")
 @bp.queue_output(arg_name="out", queue_name=WORK_QUEUE, connection="AzureWebJobsStorage")
 def on_event(event: func.EventGridEvent, out: func.Out[List[str]]) -> None:
-    out.set(arrived(envelope(event), host.now(), sources=host.sources()))
+    out.set(arrived(envelope(event), host.now(), sources=host.sources(), levels=host.levels()))
 
 
 @bp.function_name("on_queued_event")
@@ -59,7 +59,7 @@ def on_queued_event(message: func.QueueMessage, out: func.Out[List[str]]) -> Non
     texts: List[str] = []
     for one in sent if isinstance(sent, list) else [sent]:
         if isinstance(one, dict):
-            texts += arrived(one, now, sources=host.sources())
+            texts += arrived(one, now, sources=host.sources(), levels=host.levels())
         else:
             texts += unread(msgspec.json.encode(one), "not an event: expected a JSON object", now)
     out.set(texts)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
+from shared.bounds import SETTING, Bounds, read_bounds
 from shared.settings import SOURCES, SignIn, listed
 from shared.settings import sign_in as _sign_in
 
@@ -29,6 +30,16 @@ def now() -> datetime:
 def sources() -> tuple[str, ...]:
     """Whom events may come from. As `now`: without building the service."""
     return _given[0].settings.sources if _given else _sources()
+
+
+def levels() -> int:
+    """Of nesting in a payload, as `sources`."""
+    return (_given[0].settings.bounds if _given else _bounds()).payload_levels
+
+
+@cache
+def _bounds() -> Bounds:
+    return read_bounds(os.environ.get(SETTING, ""))[0]  # noqa: TID251 (as below)
 
 
 @cache

@@ -57,6 +57,9 @@ param privateHosts array = []
 @description('Repositories that actions may start workflows in; empty: any')
 param githubRepos array = []
 
+@description('How much is taken on at most, by name: payload_levels, answer_bytes and others of docs/security.md')
+param limits object = {}
+
 @description('Where rollouts wait: storage, or the Durable Task Scheduler')
 @allowed(['storage', 'scheduler'])
 param durable string = 'storage'
@@ -316,6 +319,7 @@ module app 'modules/app.bicep' = {
     allowedHosts: allowedHosts
     privateHosts: privateHosts
     githubRepos: githubRepos
+    limits: limits
     topicEndpoint: empty(publishTopics) ? '' : publishes[0].outputs.endpoint
     acsEndpoint: communication ? messages!.outputs.endpoint : ''
     acsSender: communication ? messages!.outputs.sender : ''

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import azure.functions as func
 import msgspec
 
-from shared.settings import WORK_QUEUE
+from shared.settings import WORK_QUEUE, Settings
 from shared.wire import arrived, unread
 from shared.world import Clock
 
@@ -66,11 +66,11 @@ class Door:
     202 only when everything in the payload is durably on a queue: what the 202 promised survives a kill.
     """
 
-    def __init__(self, functions: Mapping[str, Function], put: Put, clock: Clock, sources: Sequence[str] = ()) -> None:
+    def __init__(self, functions: Mapping[str, Function], put: Put, clock: Clock, settings: Settings) -> None:
         self._functions = {name.casefold(): function for name, function in functions.items()}
         self._put = put
         self._clock = clock
-        self._sources = sources
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {bytes(name).decode("latin-1"): bytes(value).decode("latin-1") for name, value in scope["headers"]}
@@ -128,7 +128,8 @@ class Door:
         try:
             event = _event(sent)
         except (TypeError, ValueError):
-            return arrived(sent, now, sources=self._sources)
+            levels = self._settings.bounds.payload_levels
+            return arrived(sent, now, sources=self._settings.sources, levels=levels)
         return await function(event)
 
 

@@ -146,7 +146,7 @@ class Host:
         functions_host.use(self.service)
         self.functions = discover(function_app.app)
         self._rollouts = Rollouts(self.service.conductor)
-        self._door = Door(self.functions.eventgrid, self.queues.put, clock, settings.sources)
+        self._door = Door(self.functions.eventgrid, self.queues.put, clock, settings)
         names = ("localhost", "127.0.0.1", urlsplit(settings.public_url).hostname or "localhost")
         self._web = web_app(lambda: self.service, names)
         self._inbox = inbox

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from shared.bounds import DEFAULTS
 from shared.errors import PermanentError
 from shared.events import Event, parse
 from shared.record import EventRecord, Facts
@@ -58,9 +59,9 @@ def line(record: EventRecord) -> str | None:
     return _encoder.encode(told).decode()
 
 
-def read_line(text: str | bytes) -> Archived:
+def read_line(text: str | bytes, levels: int = DEFAULTS.payload_levels) -> Archived:
     """One line of the archive, or an event collected elsewhere: an envelope in the Event Grid schema or CloudEvents 1.0, which counts
-    as received when it happened. PermanentError, with the reason, for anything else.
+    as received when it happened. `levels`: of nesting in its data. PermanentError, with the reason, for anything else.
     """
     try:
         return _decoder.decode(text)
@@ -72,7 +73,7 @@ def read_line(text: str | bytes) -> Archived:
         raise PermanentError(f"not a line of the archive, nor an event: {error}") from error
     if "event" in envelope and "received" in envelope:
         raise PermanentError(f"not a line of the archive: {ours}")
-    event = parse(envelope)
+    event = parse(envelope, levels=levels)
     return Archived(event.record, event.time, event)
 
 

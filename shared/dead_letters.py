@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from shared import book, notices, wire
+from shared.bounds import DEFAULTS
 from shared.errors import PermanentError
 from shared.events import DeadLetter, dead_letter
 from shared.record import DEAD_LETTERS
@@ -43,6 +44,9 @@ _KINDS: Final = 100
 
 _LONGEST: Final = 200
 _BATCH: Final = ("dead-letter-batch", "now")
+
+type _Door = tuple[Sequence[str], int]
+"""Where events may come from, and how deep they may be nested."""
 
 
 class _Tally(msgspec.Struct, omit_defaults=True):
@@ -78,7 +82,9 @@ class _Batch(msgspec.Struct, frozen=True, omit_defaults=True):
     tally: _Tally = msgspec.field(default_factory=_Tally)
 
 
-async def bring_back(world: World, now: datetime, sources: Sequence[str] = ()) -> int:
+async def bring_back(
+    world: World, now: datetime, sources: Sequence[str] = (), levels: int = DEFAULTS.payload_levels
+) -> int:
     """Everything that lies there, up to a thousand files or about 20,000 events; how many events and other things that were. Raises
     TemporaryError or PermanentError where it can't be read; the next one goes on.
     """
@@ -90,7 +96,7 @@ async def bring_back(world: World, now: datetime, sources: Sequence[str] = ()) -
     while batch.done < len(batch.names):
         if found >= _TURN:
             return found
-        before, batch = batch.tally.all, await _on_the_queue(world, batch, now, sources)
+        before, batch = batch.tally.all, await _on_the_queue(world, batch, now, (sources, levels))
         noted = wire.dump(batch)
         if not await world.shelf.swap(*_BATCH, text, noted):
             return found  # somebody else goes on with it
@@ -128,14 +134,14 @@ async def _begun(world: World, now: datetime) -> str | None:
     return text
 
 
-async def _on_the_queue(world: World, batch: _Batch, now: datetime, sources: Sequence[str]) -> _Batch:
+async def _on_the_queue(world: World, batch: _Batch, now: datetime, door: _Door) -> _Batch:
     """Puts the next files on the queue, until it is worth noting; how far the batch is then."""
     tally, read, done = wire.load(_Tally, wire.dump(batch.tally)), dict[str, str](), batch.done
     while done < len(batch.names) and tally.all < batch.tally.all + _AT_ONCE:
         name, done = batch.names[done], done + 1
         left = await _left(world, name)
         if left is not None:
-            for some in batched(_messages(name, left.content, now, tally, sources), _AT_ONCE, strict=False):
+            for some in batched(_messages(name, left.content, now, tally, door), _AT_ONCE, strict=False):
                 await world.queue.put([text for texts in some for text in texts])
             read[name] = left.mark
     return _Batch(batch.id, batch.names, done, read, tally)
@@ -155,7 +161,7 @@ async def _drop(world: World, batch: _Batch) -> None:
         await world.dead_letters.drop(name, mark)
 
 
-def _messages(name: str, raw: bytes, now: datetime, tally: _Tally, sources: Sequence[str]) -> Iterator[list[str]]:
+def _messages(name: str, raw: bytes, now: datetime, tally: _Tally, door: _Door) -> Iterator[list[str]]:
     """For the queue, event by event. Reads more than JSON allows: one event that can't be kept must not take the others with it."""
     try:
         found = json.loads(raw.decode("utf-8-sig", errors="surrogateescape"))
@@ -166,7 +172,7 @@ def _messages(name: str, raw: bytes, now: datetime, tally: _Tally, sources: Sequ
         if isinstance(one, dict):
             dead = dead_letter(one, name.partition("/")[0])
             tally.add(dead, one.get("eventType") or one.get("type"))
-            yield wire.arrived(one, now, dead, sources=sources)
+            yield wire.arrived(one, now, dead, sources=door[0], levels=door[1])
         else:
             yield from _unread(json.dumps(one).encode(), f"not an event, in the dead letter {name}", now, tally)
 

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from shared import breach
+from shared.bounds import DEFAULTS
 from shared.breach import Crossed
 from shared.errors import PermanentError
 
@@ -187,15 +188,15 @@ TYPES: Final = (
 )
 """The short names. Any other event is known by its full type."""
 
-DEEPEST: Final = 64
-"""Levels of a payload; those of Azure have five."""
-
 OWN: Final = "Switchyard."
 """Prefix of the raw type of events that this service raises itself."""
 
 
-def parse(envelope: Mapping[str, object], received: datetime | None = None) -> Event:
+def parse(
+    envelope: Mapping[str, object], received: datetime | None = None, *, levels: int = DEFAULTS.payload_levels
+) -> Event:
     """An envelope in the Event Grid schema or CloudEvents 1.0, whose `time` may be absent: then it is `received`.
+    `levels`: of nesting in its data.
 
     Raises PermanentError, naming every field that is missing or wrong, for what can't be an event in either schema.
     """
@@ -211,8 +212,8 @@ def parse(envelope: Mapping[str, object], received: datetime | None = None) -> E
         if not isinstance(keys.get(key), str) or not keys[key]
     ]
     data = keys.get("data")
-    if _too_deep(data):
-        wrong.append(f"data is nested deeper than {DEEPEST} levels")
+    if _too_deep(data, levels):
+        wrong.append(f"data is nested deeper than {levels} levels")
     if not isinstance(data, dict | None):
         wrong.append(f"data is {_kind(data)}, expected an object")
     subject = keys.get("subject")
@@ -235,10 +236,10 @@ def expected(source: str, sources: Sequence[str]) -> bool:
     )
 
 
-def _too_deep(data: object) -> bool:
+def _too_deep(data: object, levels: int) -> bool:
     """Level by level: whoever nests without end must not reach the end of our stack either."""
     level = [data] if isinstance(data, dict | list) else []
-    for _ in range(DEEPEST):
+    for _ in range(levels):
         if not level:
             return False
         level = [

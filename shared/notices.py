@@ -14,6 +14,7 @@ import msgspec
 
 from shared import archive, versions, wire
 from shared.answers import everything
+from shared.bounds import DEFAULTS, Bounds
 from shared.events import OWN, Event
 from shared.perform import HELD_BACK, HeldBack
 from shared.record import EventRecord
@@ -166,13 +167,13 @@ def _read(text: str | None) -> silent.Watched:
 # Edits
 
 
-async def look_at_edit(world: World, edited: wire.Edited) -> list[Flag]:
+async def look_at_edit(world: World, edited: wire.Edited, bounds: Bounds = DEFAULTS) -> list[Flag]:
     """Rehearses both versions on the events of the last days, and tells of what somebody should look at."""
     kept = {one.version: one for one in reversed(await versions.history(world.shelf))}
     before, after = kept.get(edited.before), kept.get(edited.after)
     if before is None or after is None:
         return []  # too many edits ago
-    now, loaded = world.clock(), (await _loaded(world, before), await _loaded(world, after))
+    now, loaded = world.clock(), (await _loaded(world, before, bounds), await _loaded(world, after, bounds))
     sides = Replay(loaded[0]), Replay(loaded[1])
     comparison, n = Comparison(), 0
     lines: list[bytes] = []
@@ -204,8 +205,8 @@ async def look_at_edit(world: World, edited: wire.Edited) -> list[Flag]:
     return flags
 
 
-async def _loaded(world: World, version: Version) -> Loaded:
-    return await asyncio.to_thread(load_texts, await versions.texts(world.shelf, version))
+async def _loaded(world: World, version: Version, bounds: Bounds) -> Loaded:
+    return await asyncio.to_thread(load_texts, await versions.texts(world.shelf, version), bounds=bounds)
 
 
 def _take(sides: tuple[Replay, Replay], comparison: Comparison, lines: Sequence[bytes]) -> None:

@@ -365,11 +365,12 @@ class Performer:
                 time_zone=self.loaded.config.defaults.time_zone,
                 collected=collected,
                 held_back=go.held_back,
+                bounds=self.settings.bounds,
             )
             if collected is None and (drawn := pictures.of(event.data, note.language)):
                 note = replace(note, pictures=drawn)
         extra = {"rule": intent.rule, "key": intent.key, "collected": plain(collected)}
-        filled = messages.fill(intent.params, event, facts, extra)
+        filled = messages.fill(intent.params, event, facts, extra, self.settings.bounds)
         assert isinstance(filled, dict)
         try:
             return kind.model_validate(filled | ({"note": note} if note else {})), facts

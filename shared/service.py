@@ -107,7 +107,7 @@ class Service:
         on_step: OnStep | None = None,
         look_every: float = LOOK_EVERY,
     ) -> "Service":
-        loaded = None if settings.container else load_texts(read_folder(Path(settings.config)))
+        loaded = None if settings.container else load_texts(read_folder(Path(settings.config)), bounds=settings.bounds)
         return cls(world, settings, loaded, listener=listener, on_step=on_step, look_every=look_every)
 
     async def refresh(self) -> bool:
@@ -140,13 +140,13 @@ class Service:
             log.exception("the configuration can't be taken up: what is in force stays")
 
     async def _take_up(self, texts: Mapping[str, str]) -> None:
-        shelf, old = self.world.shelf, self.loaded
+        shelf, old, bounds = self.world.shelf, self.loaded, self.settings.bounds
         before, good = self._version, old.good
         if before is None and (before := await versions.newest(shelf)) is not None:
             good = await versions.texts(shelf, before)  # of the last process: what was edited since is news
             if good != old.good:
-                old = await asyncio.to_thread(load_texts, good)
-        new = old if texts == old.good else await asyncio.to_thread(load_texts, texts, good)
+                old = await asyncio.to_thread(load_texts, good, bounds=bounds)
+        new = old if texts == old.good else await asyncio.to_thread(load_texts, texts, good, bounds)
         now = versions.of(new, self.world.clock())
         if not now.same(before):
             now = await versions.keep(shelf, now, new.good, before)
@@ -206,7 +206,7 @@ class Service:
             case wire.Follow():
                 await follow.look(self.world, message, self.loaded.config.limits.follow)
             case wire.Edited():
-                await notices.look_at_edit(self.world, message)
+                await notices.look_at_edit(self.world, message, self.settings.bounds)
             case wire.Packed():
                 raise PermanentError("a long message within a long message: none of our versions writes that")
 
@@ -428,7 +428,7 @@ class Service:
         if found is None:
             raise PermanentError(f"there is no event {record!r} on record")
         if found.event is None:
-            event = readable(base64.b64decode(found.bytes))
+            event = readable(base64.b64decode(found.bytes), self.settings.bounds.payload_levels)
             if not expected(event.source, self.settings.sources):
                 raise PermanentError(f"still refused: {wire.elsewhere(event)}")
             arrived = wire.Arrived(event, self.world.clock())
@@ -454,7 +454,9 @@ class Service:
 
     async def on_dead_letters(self, now: datetime) -> int:
         """Brings back what Event Grid gave up; how many events."""
-        return await dead_letters.bring_back(self.world, now, self.settings.sources)
+        return await dead_letters.bring_back(
+            self.world, now, self.settings.sources, self.settings.bounds.payload_levels
+        )
 
     async def digest(self, now: datetime) -> int:
         """Tells how much was held back, once a day; how much it was."""
@@ -521,12 +523,12 @@ def _merged(rules: Rules, old: Decision, new: Decision, undecided: frozenset[str
     return Decision(new.config, new.considered, tuple(verdicts), old.intents + new.intents, new.needs, keep)
 
 
-def readable(raw: bytes) -> Event:
-    """An event out of bytes that were refused once."""
+def readable(raw: bytes, levels: int) -> Event:
+    """An event out of bytes that were refused once. `levels`: of nesting in its data."""
     try:
         envelope = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise PermanentError(f"still not JSON: {error}") from error
     if not isinstance(envelope, dict):
         raise PermanentError("still not an event: expected a JSON object")
-    return parse(envelope)
+    return parse(envelope, levels=levels)

@@ -7,6 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from shared.bounds import DEFAULTS, Bounds, read_bounds
+from shared.bounds import SETTING as LIMITS
 from shared.errors import PermanentError
 
 WORK_QUEUE: Final = "switchyard-work"
@@ -113,6 +115,10 @@ class Settings:
     """Hosts, and networks in CIDR, that may be private addresses."""
     github_repos: tuple[str, ...] = ()
     """owner/name or owner/*, in which workflows may be started; empty: any."""
+    bounds: Bounds = DEFAULTS
+    """How much is taken on at most."""
+    wrong: tuple[str, ...] = ()
+    """What the environment says and nobody can read, in sentences: whoever builds the service says so in the log."""
     sign_in: SignIn = "key"
     authenticated: bool = False
     """Whether App Service authentication stands in front: the platform says so, and nobody else can."""
@@ -160,6 +166,7 @@ class Settings:
             "github_repos": GITHUB_REPOS,
         }
         found |= {setting: listed(environ.get(name, "")) for setting, name in lists.items()}
+        found["bounds"], found["wrong"] = read_bounds(environ.get(LIMITS, ""))
         found["sign_in"] = sign_in(environ)
         found["authenticated"] = environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true"
         account = environ.get("AzureWebJobsStorage__accountName")

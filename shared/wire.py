@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from shared.bounds import DEFAULTS
 from shared.errors import PermanentError
 from shared.events import DeadLetter, Event, expected, parse
 
@@ -132,15 +133,20 @@ def join(bodies: Sequence[str]) -> Message:
 
 
 def arrived(
-    envelope: Mapping[str, object], received: datetime, dead: DeadLetter | None = None, *, sources: Sequence[str] = ()
+    envelope: Mapping[str, object],
+    received: datetime,
+    dead: DeadLetter | None = None,
+    *,
+    sources: Sequence[str] = (),
+    levels: int = DEFAULTS.payload_levels,
 ) -> list[str]:
     """The messages for one envelope at the door: an event, or what can't be read as one, or comes from elsewhere than `sources`
-    (see `events.expected`), with its bytes.
+    (see `events.expected`), with its bytes. `levels`: of nesting in its data.
     """
     happened = (dead and dead.published) or received  # what may say nothing of its time was published soon after it
     try:
         try:
-            event = parse(envelope, happened)
+            event = parse(envelope, happened, levels=levels)
             if not expected(event.source, sources):
                 return unread(_encoder.encode(envelope), elsewhere(event), received, event.source)
             return pack(Arrived(event, received, dead))

@@ -2,11 +2,12 @@
 
 import pytest
 
+from shared.bounds import DEFAULTS
 from shared.events import parse
 from shared.record import Facts
 from shared.rules.load import load_texts
 from shared.rules.plan import plan
-from shared.rules.tree import LONGEST, read
+from shared.rules.tree import read
 from tests.station import run_event
 
 
@@ -49,7 +50,7 @@ def test_a_pattern_that_would_be_a_large_program_is_refused_at_its_place(pattern
         ("[" * 10_000, "nested deeper"),
         ("a: " * 1, ""),
         ("a: &a [*a]", "unknown anchor"),
-        ("x" * (LONGEST + 1), "is the limit"),
+        ("x" * (DEFAULTS.file_characters + 1), "is the limit"),
         ("a: !!python/object/apply:os.system [id]", "tags are not used"),
         ("<<: {a: 1}", "merge keys"),
     ],

@@ -9,7 +9,8 @@ import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from shared.cloud.http import LIMIT, AioHttp
+from shared.bounds import DEFAULTS
+from shared.cloud.http import AioHttp
 from shared.cloud.reach import of
 from shared.errors import PermanentError, TemporaryError
 from shared.settings import Settings
@@ -37,7 +38,7 @@ async def far() -> AsyncIterator[TestServer]:
         return web.Response(status=302, headers={"Location": "/elsewhere"})
 
     async def long(_: web.Request) -> web.Response:
-        return web.Response(body=b"x" * (LIMIT + 4096))
+        return web.Response(body=b"x" * (DEFAULTS.answer_bytes + 4096))
 
     async def gone(request: web.Request) -> web.Response:
         await request.read()
@@ -109,7 +110,7 @@ async def test_a_redirect_is_an_answer(http: AioHttp, far: TestServer) -> None:
 
 
 async def test_of_a_long_answer_the_beginning_is_read(http: AioHttp, far: TestServer) -> None:
-    assert len((await http.send("GET", url(far, "/long"))).body) == LIMIT
+    assert len((await http.send("GET", url(far, "/long"))).body) == DEFAULTS.answer_bytes
 
 
 @pytest.mark.parametrize("path", ["/gone?sig=secret", "/half?sig=secret"])

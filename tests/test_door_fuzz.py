@@ -17,8 +17,8 @@ import function_app
 from functions import host as functions_host
 from local.door import Door
 from local.host import discover
-from shared.events import DEEPEST
-from shared.settings import WORK_QUEUE
+from shared.bounds import DEFAULTS
+from shared.settings import WORK_QUEUE, Settings
 from shared.web import app
 from shared.world import Search
 from tests.station import WORKSPACE, Station, opened, run_event
@@ -102,7 +102,7 @@ async def push(at, body, kind=b"Notification"):
     async def send(message):
         answered.append(message)
 
-    await Door(discover(function_app.app).eventgrid, at.queues.put, at.outside.clock)(scope, receive, send)
+    await Door(discover(function_app.app).eventgrid, at.queues.put, at.outside.clock, Settings())(scope, receive, send)
     return answered[0]["status"]
 
 
@@ -172,7 +172,7 @@ async def test_any_envelope_is_decided_or_refused_on_record_by_either_way_in(sen
             assert not [one for one in at.outside.http.sent if b"marker" in one.body]
 
 
-@pytest.mark.parametrize("depth", [DEEPEST - 4, DEEPEST + 1, 400, 900, 990, 1100, 5000])
+@pytest.mark.parametrize("depth", [DEFAULTS.payload_levels - 4, DEFAULTS.payload_levels + 1, 400, 900, 990, 1100, 5000])
 async def test_a_payload_deeper_than_anybody_needs_is_kept_and_refused(depth):
     deep = b'{"a":' * depth + b"1" + b"}" * depth
     envelope = msgspec.json.encode(run_event("deep", runTags={"team": "fraud"})).replace(
@@ -182,7 +182,7 @@ async def test_a_payload_deeper_than_anybody_needs_is_kept_and_refused(depth):
         assert await push(at, envelope) == 202
         await at.work()
         [found] = [one for one in await whole(at) if one.event is None or one.event.id == "deep"]
-        assert found.status == ("decided" if depth < DEEPEST else "refused")
+        assert found.status == ("decided" if depth < DEFAULTS.payload_levels else "refused")
         if found.status == "refused":
             assert found.bytes
             assert "nested deeper" in found.refusal or "not JSON" in found.refusal

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from shared.events import Endpoint, Event, Model, Run
 from shared.record import Facts, Job, view
 from shared.rules.audit import audit
-from shared.rules.cel import LINEAR, SQUARE, read_when
+from shared.rules.cel import read_when
 from shared.rules.explain import as_text, explain
 from shared.rules.load import load_texts
 from shared.rules.match import ERROR, JOB, METRICS, NO, UNKNOWN, YES, When
@@ -241,11 +241,11 @@ class Counted(list):  # type: ignore[type-arg]
 @pytest.mark.parametrize(
     ("expression", "most"),
     [
-        ("event.data.items.exists(i, i == -1)", LINEAR.values),
-        ("event.data.items.filter(i, i > 2).size() == 0", SQUARE.values),
-        ("event.data.items.exists(i, i in event.data.items)", SQUARE.values),
-        ("size(event.data.items) > 3", LINEAR.values),
-        ("event.data.items[0] == 1", LINEAR.values),
+        ("event.data.items.exists(i, i == -1)", 10_000),
+        ("event.data.items.filter(i, i > 2).size() == 0", 1_000),
+        ("event.data.items.exists(i, i in event.data.items)", 1_000),
+        ("size(event.data.items) > 3", 10_000),
+        ("event.data.items[0] == 1", 10_000),
     ],
 )
 def test_a_payload_of_hostile_size_is_not_gone_through(expression, most):

@@ -838,7 +838,7 @@ OURS = re.compile(
 @given(st.dictionaries(st.sampled_from(["limit", "type", "status", "since", "before", "x"]), st.text(max_size=12)))
 def test_any_query_is_a_search_or_says_what_is_wrong(query):
     try:
-        found = search(query)
+        found = search(query, 500)
     except Unclear as unclear:
         said = unclear.wrong
     else:

@@ -29,6 +29,9 @@ param allowedHosts array
 param privateHosts array
 param githubRepos array
 
+@description('How much is taken on at most, by name, where not the default: SWITCHYARD_LIMITS')
+param limits object
+
 @description('An Event Grid topic that hears of rollouts; empty: none')
 param topicEndpoint string
 
@@ -59,6 +62,7 @@ param alwaysReady object
 var scheduled = !empty(schedulerConnection)
 var signsIn = !empty(signInClientId)
 
+var limited = [for one in items(limits): '${one.key}=${one.value}']
 var settings = {
   AzureWebJobsStorage__accountName: storageName
   AzureWebJobsStorage__credential: 'managedidentity'
@@ -75,6 +79,7 @@ var settings = {
   SWITCHYARD_ALLOWED_HOSTS: join(allowedHosts, ',')
   SWITCHYARD_PRIVATE_HOSTS: join(privateHosts, ',')
   SWITCHYARD_GITHUB_REPOS: join(githubRepos, ',')
+  SWITCHYARD_LIMITS: join(limited, ',')
   SWITCHYARD_SIGN_IN: signsIn ? (signInRoles ? 'entra-roles' : 'entra') : 'key'
   SWITCHYARD_TOPIC_ENDPOINT: topicEndpoint
   ACS_ENDPOINT: acsEndpoint

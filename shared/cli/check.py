@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.cli.given import FailedError
+from shared.cli.given import FailedError, bounds
 
 if TYPE_CHECKING:
     from shared.errors import Problem
@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> int:
     from shared.rules.load import load_texts
     from shared.settings import Settings, read_folder
 
-    loaded, settings = load_texts(read_folder(arguments.config)), Settings.of(os.environ)
+    loaded, settings = load_texts(read_folder(arguments.config), bounds=bounds()), Settings.of(os.environ)
     findings = sorted([*audit(loaded), *uncalled(loaded, settings.allowed_hosts, settings.github_repos)])
     warnings = [one for one in findings if not one.note]
     if arguments.rewrite:
@@ -78,7 +78,7 @@ def _rewrite(folder: Path, loaded: "Loaded") -> None:
 
     texts = read_folder(folder)
     for file in sorted({one.file for one in loaded.former}):
-        old, new = texts[file], rewritten(file, texts[file])
+        old, new = texts[file], rewritten(file, texts[file], bounds=loaded.bounds)
         if new is None:
             said = "\n".join(f"{folder / str(one)}" for one in loaded.former if one.file == file)
             print(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from shared.cli.given import FailedError, envelopes, read
+from shared.cli.given import FailedError, bounds, envelopes, read
 from shared.errors import PermanentError, printable
 from shared.events import Event, parse
 from shared.record import Facts
@@ -19,9 +19,10 @@ from shared.settings import read_folder
 def run(arguments: Namespace) -> int:
     if not arguments.config.is_dir():
         raise FailedError(f"there is no configuration folder {arguments.config}: name one with --config")
-    events = [_event(arguments.event, envelope, arguments.at) for envelope in envelopes(arguments.event)]
+    loaded = load_texts(read_folder(arguments.config), bounds=bounds())
+    levels = loaded.bounds.payload_levels
+    events = [_event(arguments.event, envelope, arguments.at, levels) for envelope in envelopes(arguments.event)]
     facts = _facts(str(arguments.facts)) if arguments.facts else Facts()
-    loaded = load_texts(read_folder(arguments.config))
     if loaded.problems:
         said = f"{', '.join(loaded.rejected_files)} left out for their mistakes: `switchyard check {arguments.config}` names them"
         print(f"switchyard: {said}", file=sys.stderr)
@@ -43,9 +44,9 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _event(name: str, envelope: dict[str, object], at: str | None) -> Event:
+def _event(name: str, envelope: dict[str, object], at: str | None, levels: int) -> Event:
     try:
-        event = parse(envelope)
+        event = parse(envelope, levels=levels)
     except PermanentError as error:
         raise FailedError(f"{name}: {error}") from error
     return msgspec.structs.replace(event, time=_moment(at)) if at else event

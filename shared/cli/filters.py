@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from shared.cli.given import FailedError
+from shared.cli.given import FailedError, bounds
 from shared.cloud.dead_letters import CONTAINER as DEAD_LETTERS
 from shared.errors import printable
 from shared.guards.needs import needs
@@ -27,7 +27,7 @@ _SHOWN: Final = 6
 def run(arguments: Namespace) -> int:
     if not arguments.config.is_dir():
         raise FailedError(f"there is no configuration folder {arguments.config}: name one with --config")
-    loaded = load_texts(read_folder(arguments.config))
+    loaded = load_texts(read_folder(arguments.config), bounds=bounds())
     if loaded.problems:
         refused = ", ".join(loaded.rejected_files)
         raise FailedError(

@@ -1,9 +1,13 @@
 """What every command shares: how it says that it could not, and how it reads what it is given."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Final
+
+from shared.bounds import SETTING, Bounds, read_bounds
+from shared.errors import printable
 
 LOCAL: Final = "http://localhost:7071"
 """Where a service is looked for when no address is given."""
@@ -11,6 +15,16 @@ LOCAL: Final = "http://localhost:7071"
 
 class FailedError(Exception):
     """One sentence for standard error: what went wrong and what to do. The exit status is 1."""
+
+
+def bounds() -> Bounds:
+    """How much a file may say where this runs: as the service where SWITCHYARD_LIMITS is the same. What is wrong with it goes to
+    standard error.
+    """
+    found, wrong = read_bounds(os.environ.get(SETTING, ""))
+    for one in wrong:
+        print(f"switchyard: {printable(one)}", file=sys.stderr)
+    return found
 
 
 def read(name: str) -> object:

@@ -15,7 +15,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from shared.cli.given import FailedError
+from shared.bounds import Bounds
+from shared.cli.given import FailedError, bounds
 from shared.errors import printable
 from shared.rehearsal.account import as_json, as_markdown, as_text
 from shared.rehearsal.impact import Comparison, Part, Replay, Side, impact
@@ -43,8 +44,8 @@ class Chunk:
 def run(arguments: Namespace) -> int:
     folders: tuple[Path, Path] = (arguments.from_, arguments.to_)
     texts = (_texts(folders[0]), _texts(folders[1]))
-    old = load_texts(texts[0])
-    loaded = (old, load_texts(texts[1], old.good))  # as in the service: a broken file stays as it was
+    old = load_texts(texts[0], bounds=bounds())
+    loaded = (old, load_texts(texts[1], old.good, old.bounds))  # as in the service: a broken file stays as it was
     for folder, one in zip(folders, loaded, strict=True):
         if one.problems:
             fate = "left out" if one is old else "left as before"
@@ -157,11 +158,11 @@ class _Here:
 class _There:
     """In two processes, a few pieces ahead of each other."""
 
-    def __init__(self, texts: _Texts, stack: ExitStack) -> None:
+    def __init__(self, texts: _Texts, most: Bounds, stack: ExitStack) -> None:
         context = get_context("spawn")
         self._sides = tuple(
             stack.enter_context(
-                ProcessPoolExecutor(1, context, initializer=_begin, initargs=(dict(one[0]), dict(one[1])))
+                ProcessPoolExecutor(1, context, initializer=_begin, initargs=(dict(one[0]), dict(one[1]), most))
             )
             for one in texts
         )
@@ -186,8 +187,8 @@ _mine: list[Replay] = []
 """Of a process that was started to rehearse one configuration."""
 
 
-def _begin(texts: dict[str, str], last_good: dict[str, str]) -> None:
-    _mine.append(Replay(load_texts(texts, last_good)))
+def _begin(texts: dict[str, str], last_good: dict[str, str], most: Bounds) -> None:
+    _mine.append(Replay(load_texts(texts, last_good, most)))
 
 
 def _take(lines: list[bytes]) -> Part:
@@ -209,7 +210,7 @@ def _replayed(  # noqa: PLR0917 (the parts of one run)
     first = next(chunks, None)
     few = first is None or len(first.lines) < _CHUNK
     with ExitStack() as stack:
-        both: _Both = _Here(loaded) if few else _There(texts, stack)
+        both: _Both = _Here(loaded) if few else _There(texts, loaded[0].bounds, stack)
         waiting: deque[Chunk] = deque()
 
         def compare(most: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from shared.cli.given import FailedError
+from shared.cli.given import FailedError, bounds
 from shared.errors import printable
 from shared.rehearsal.story import FOLDER, read_stories
 from shared.rehearsal.trial import as_text, covered_text, try_all
@@ -19,7 +19,7 @@ def run(arguments: Namespace) -> int:
     folder: Path = arguments.config
     if not folder.is_dir():
         raise FailedError(f"there is no configuration folder {folder}: name the folder to test")
-    loaded = load_texts(read_folder(folder))
+    loaded = load_texts(read_folder(folder), bounds=bounds())
     stories, wrong = read_stories(read_tests(folder), loaded)
     broken = [name for name in loaded.rejected_files if name.startswith("rules/")]
     if broken:

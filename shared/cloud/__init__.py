@@ -1,10 +1,12 @@
 """The real World's doors to the outside. Loading this loads no SDK: each is loaded by the first call that needs it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
+from typing import Final
 
 from shared.cloud import reach
 from shared.cloud.account import Account
@@ -26,6 +28,8 @@ from shared.cloud.topic import KEY, EventGridTopic
 from shared.errors import PermanentError
 from shared.settings import Secrets, Settings, given
 from shared.world import Letter, Mail, Sms, Texted
+
+log: Final = logging.getLogger("switchyard")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class Doors:
 
 def doors(settings: Settings, environ: Mapping[str, str], config_folder: Path) -> Doors:
     """What is not set up is there too, and says at its first use what to set."""
-    http, inner = AioHttp(reach.of(settings, rules=True)), AioHttp(reach.of(settings, rules=False))
+    for said in settings.wrong:
+        log.warning("a part of a setting is wrong: %s", said)
+    http, inner = (AioHttp(reach.of(settings, rules=rules), settings.bounds) for rules in (True, False))
     tokens = Tokens(lambda: credential(settings, environ))
     workspaces = Workspaces(settings, tokens, inner)
     account = Account.of(settings, tokens, inner)

@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from shared.bounds import DEFAULTS, Bounds
 from shared.cloud.failures import LOADING
 from shared.cloud.reach import Reach, address_of
 from shared.errors import PermanentError, TemporaryError
@@ -20,12 +21,11 @@ from shared.world import Reply
 if TYPE_CHECKING:
     from azure.core.pipeline.transport import AioHttpTransport
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_CONNECT: Final = 5
+"""Seconds until somebody has to take a connection."""
+
 _NOT_OURS: Final = ("User-Agent", "Accept", "Accept-Encoding")
 """Headers that aiohttp would add: without Accept-Encoding nobody compresses the few bytes of an answer."""
-
-LIMIT: Final = 1 << 20
-"""Bytes of an answer that are read."""
 
 
 @lru_cache(maxsize=1024)
@@ -77,8 +77,9 @@ class AioHttp:
     be a secret. What `reach` forbids raises PermanentError, for the clients that share the session too.
     """
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, bounds: Bounds = DEFAULTS) -> None:
         self.reach = reach
+        self._bounds = bounds
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -90,7 +91,7 @@ class AioHttp:
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                timeout=_TIMEOUT,
+                timeout=aiohttp.ClientTimeout(total=self._bounds.answer_seconds, sock_connect=_CONNECT),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_NOT_OURS,
                 auto_decompress=False,
@@ -129,7 +130,7 @@ class AioHttp:
             async with self.session.request(
                 method, address, headers=headers, data=body, allow_redirects=False
             ) as response:
-                content = await _read(response)
+                content = await _read(response, self._bounds.answer_bytes)
                 found = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, found, content)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -145,10 +146,10 @@ class AioHttp:
             self._session = None
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    if response.content_length is not None and response.content_length <= LIMIT:
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    if response.content_length is not None and response.content_length <= most:
         return await response.read()
-    chunks, left = [], LIMIT
+    chunks, left = [], most
     async for chunk in response.content.iter_any():
         chunks.append(chunk[:left])
         left -= len(chunks[-1])

@@ -11,9 +11,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from shared.actions import Fact, Language, Link, Note, Severity
+from shared.bounds import DEFAULTS, Bounds
 from shared.errors import PermanentError
 from shared.events import Event
 from shared.messages import formats
@@ -74,21 +75,21 @@ _CROSSED: Final = re.compile(r"\bevent\.drift\.crossed\b")
 _LOOKUP: Final = re.compile(r"""\bevent\s*(?:\.\s*|\[\s*['"])(metrics|job)\b""")
 
 
-def check(text: str) -> str | None:
+def check(text: str, bounds: Bounds = DEFAULTS) -> str | None:
     """What is wrong with a template, with its line; None when nothing is."""
     if not _is_template(text):
         return None
     from shared.messages import sandbox
 
-    return sandbox.check(text)
+    return sandbox.check(text, bounds)
 
 
 def _is_template(text: str) -> bool:
     return "{{" in text or "{%" in text or "{#" in text
 
 
-def _checked(text: str) -> str:
-    problem = check(text)
+def _checked(text: str, info: ValidationInfo) -> str:
+    problem = check(text, info.context or DEFAULTS)
     if problem:
         raise ValueError(f"not a template: {problem}")
     return text
@@ -226,6 +227,7 @@ def render(
     time_zone: str = "UTC",
     collected: Together | None = None,
     held_back: int = 0,
+    bounds: Bounds = DEFAULTS,
 ) -> Note:
     """The message. Never raises for a template that fails: what it can't say is left out, and a line says so. `collected`:
     the events that it is about, where they are several; `held_back`: of its kind, since the last one.
@@ -242,7 +244,8 @@ def render(
             "language": language,
             "time_zone": time_zone,
             "collected": plain(collected),
-        }
+        },
+        bounds,
     )
     title = writer.line("title", template.title.of(language)) or f"{event.type} {event.subject}".strip()
     told = [_fact(writer, line, language) for line in template.facts]
@@ -331,8 +334,9 @@ def _table(metrics: Mapping[str, float] | None) -> tuple[Fact, ...]:
 class _Writer:
     """Renders the texts of one message, and remembers which it could not."""
 
-    def __init__(self, context: Mapping[str, object]) -> None:
+    def __init__(self, context: Mapping[str, object], bounds: Bounds) -> None:
         self._context = context
+        self._bounds = bounds
         self._failed: dict[str, str] = {}
 
     def text(self, what: str, source: str) -> str:
@@ -341,7 +345,7 @@ class _Writer:
         from shared.messages import sandbox
 
         try:
-            return sandbox.text(source, self._context).strip()
+            return sandbox.text(source, self._context, self._bounds).strip()
         except ValueError as error:
             self._failed[what] = formats.short(error, 200)
             return ""
@@ -353,7 +357,7 @@ class _Writer:
         return [Fact("Template", f"{what}: {reason}") for what, reason in self._failed.items()]
 
 
-def fill(value: object, event: Event, facts: Facts, extra: Mapping[str, object]) -> object:
+def fill(value: object, event: Event, facts: Facts, extra: Mapping[str, object], bounds: Bounds = DEFAULTS) -> object:
     """The value, with every template in it rendered. A text that is one `{{ expression }}` keeps a number or a boolean.
 
     What is missing renders to nothing. An expression that fails raises PermanentError: an action must not be done with
@@ -372,7 +376,7 @@ def fill(value: object, event: Event, facts: Facts, extra: Mapping[str, object])
 
         context.update({} if context else {"language": "en", "event": view(event, facts), **extra})
         try:
-            found = sandbox.value(part, context)
+            found = sandbox.value(part, context, bounds)
         except ValueError as error:
             raise PermanentError(f"the template {formats.short(part, 120)!r} can't be rendered: {error}") from error
         return _without_secrets(found, part) if isinstance(found, str) else found

@@ -20,23 +20,32 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from shared.bounds import DEFAULTS, Bounds
 from shared.events import Blob, Drift, Endpoint, Event, Model, Run
 from shared.messages import formats
 from shared.record import Job
 
-LONGEST: Final = 20_000
-"""Characters of one template, and of what it renders."""
-
-_RANGE: Final = 1000
-"""Turns of one loop."""
-
-_WORK: Final = 2_500_000
-"""Characters and entries that the filters and loops of one template go through: enough for any message, done within a second."""
-
 _TURNS: Final = "(turns)"
 """A filter that nobody can write: it is put around what a loop goes through."""
 
-_left: ContextVar[list[int]] = ContextVar("what a template may still go through")
+
+class _Account:
+    """What a template may still go through, and what one of it may."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.left = bounds.template_work
+
+
+_account: ContextVar[_Account | None] = ContextVar("the template that is rendered", default=None)
+
+
+def _bounds() -> Bounds:
+    """Of what is rendered now; a constant that the compiler works out itself has the defaults."""
+    account = _account.get()
+    return DEFAULTS if account is None else account.bounds
+
+
 NAMES: Final = frozenset({"event", "rule", "collected", "key", "links", "now", "language"})
 
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
@@ -111,8 +120,9 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 def _range(*bounds: int) -> range:
     found = range(*bounds)
-    if len(found) > _RANGE:
-        raise SecurityError(f"range() goes up to {_RANGE:,} steps")
+    most = _bounds().template_turns
+    if len(found) > most:
+        raise SecurityError(f"range() goes up to {most:,} steps")
     return found
 
 
@@ -153,11 +163,11 @@ def _localtime(context: Context, value: object, zone: str = "") -> object:
 
 def _join(value: object, separator: str = ", ") -> str:
     items = value if isinstance(value, Mapping | list | tuple) else [value]
-    return str(separator)[:100].join(_finalized(one) for one in islice(items, _RANGE))
+    return str(separator)[:100].join(_finalized(one) for one in islice(items, _bounds().template_turns))
 
 
 def _replace(value: object, old: str, new: str) -> str:
-    return str(value)[:LONGEST].replace(str(old), str(new)[:100]) if old else str(value)
+    return str(value)[: _bounds().template_characters].replace(str(old), str(new)[:100]) if old else str(value)
 
 
 def _rounded(value: object, digits: int = 0) -> object:
@@ -166,11 +176,11 @@ def _rounded(value: object, digits: int = 0) -> object:
 
 def _spend(*values: object) -> None:
     """Raises SecurityError when a template has gone through more than any message needs."""
-    left = _left.get(None)
-    if left is not None:
-        left[0] -= 10 + sum(len(one) for one in values if isinstance(one, str | list | tuple | dict))
-        if left[0] < 0:
-            raise SecurityError(f"it goes through more than {_WORK:,} characters and entries")
+    account = _account.get()
+    if account is not None:
+        account.left -= 10 + sum(len(one) for one in values if isinstance(one, str | list | tuple | dict))
+        if account.left < 0:
+            raise SecurityError(f"it goes through more than {account.bounds.template_work:,} characters and entries")
 
 
 def _counted(function: Callable[..., object]) -> Callable[..., object]:
@@ -188,7 +198,7 @@ def _counted(function: Callable[..., object]) -> Callable[..., object]:
 
 def _turns(value: object) -> object:
     """What a loop goes through: so many turns at the most, each of which counts."""
-    for one in islice(value if isinstance(value, Iterable) else (), _RANGE):
+    for one in islice(value if isinstance(value, Iterable) else (), _bounds().template_turns):
         _spend(one)
         yield one
 
@@ -229,12 +239,17 @@ class _Compiled:
     expression: Callable[..., object] | None
 
 
-@lru_cache(maxsize=1024)
-def _compiled(source: str) -> _Compiled:
+def _compiled(source: str, bounds: Bounds) -> _Compiled:
     """Raises ValueError, with the line, for what is no template of this small language."""
+    longest = bounds.template_characters
+    if len(source) > longest:
+        raise ValueError(f"a template has {len(source):,} characters, and {longest:,} is the limit")
+    return _template(source)
+
+
+@lru_cache(maxsize=1024)
+def _template(source: str) -> _Compiled:
     environment = _environment()
-    if len(source) > LONGEST:
-        raise ValueError(f"a template has {len(source):,} characters, and {LONGEST:,} is the limit")
     try:
         tree = environment.parse(source)
         for complaint in _complaints(tree):
@@ -294,41 +309,41 @@ def _nearest(word: str, known: Sequence[str] | Mapping[str, object] | frozenset[
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
-def check(source: str) -> str | None:
+def check(source: str, bounds: Bounds = DEFAULTS) -> str | None:
     try:
-        _compiled(source)
+        _compiled(source, bounds)
     except ValueError as error:
         return str(error)
     return None
 
 
-def text(source: str, context: Mapping[str, object]) -> str:
-    """The text, up to LONGEST characters. Raises ValueError when it can't be rendered."""
-    template = _compiled(source).template
+def text(source: str, context: Mapping[str, object], bounds: Bounds = DEFAULTS) -> str:
+    """The text, cut where it is too long. Raises ValueError when it can't be rendered."""
+    template, longest = _compiled(source, bounds).template, bounds.template_characters
     parts, length = [], 0
-    _left.set([_WORK])
+    _account.set(_Account(bounds))
     try:
         for part in template.generate(context):
             parts.append(part)
             length += len(part)
-            if length > LONGEST:
+            if length > longest:
                 break
     except Exception as error:  # a template can fail in as many ways as Python, and none may stop a message
         raise ValueError(_reason(error)) from error
-    return "".join(parts)[:LONGEST]
+    return "".join(parts)[:longest]
 
 
-def value(source: str, context: Mapping[str, object]) -> str | float | bool:
+def value(source: str, context: Mapping[str, object], bounds: Bounds = DEFAULTS) -> str | float | bool:
     """As `text`; but a number or a boolean stays one where the source is one `{{ expression }}`."""
-    expression = _compiled(source).expression
+    expression = _compiled(source, bounds).expression
     if expression is None:
-        return text(source, context)
-    _left.set([_WORK])
+        return text(source, context, bounds)
+    _account.set(_Account(bounds))
     try:
         found = expression(context)
     except Exception as error:  # as above
         raise ValueError(_reason(error)) from error
-    return found if isinstance(found, bool | int | float) else _finalized(found)[:LONGEST]
+    return found if isinstance(found, bool | int | float) else _finalized(found)[: bounds.template_characters]
 
 
 def _reason(error: Exception) -> str:

@@ -112,7 +112,7 @@ class Replay:
             if not line.strip():
                 continue
             try:
-                one = read_line(line)
+                one = read_line(line, self._loaded.bounds.payload_levels)
             except (PermanentError, UnicodeError) as error:
                 bad.append((n, str(error)))
                 continue

@@ -17,7 +17,7 @@ from shared.rehearsal.given import Fields, event_of, overlaid, read_fields
 from shared.rollout.hours import seconds
 from shared.rules.load import Loaded, read_events
 from shared.rules.report import Report
-from shared.rules.silences import LONGEST, read_matchers
+from shared.rules.silences import read_matchers
 from shared.rules.terms import read_length
 from shared.rules.tree import Node, Place, nearest, read
 
@@ -175,10 +175,10 @@ def read_stories(files: Mapping[str, str], loaded: Loaded) -> tuple[list[Story],
     for name in sorted(files):
         if not (name.startswith(FOLDER) and name.endswith((".yaml", ".yml"))):
             continue
-        node, wrong = read(name, files[name])
+        node, wrong = read(name, files[name], loaded.bounds)
         if node is None and not wrong:
             wrong = [Problem(name, 1, 1, "the file is empty")]
-        report = Report(name, wrong)
+        report = Report(name, wrong, loaded.bounds)
         found = _File(loaded, files, report).stories(node) if node is not None else []
         if report.problems:
             problems += report.problems
@@ -399,7 +399,8 @@ class _File:
             return ()
         try:
             content = msgspec.json.decode(self._files[file].encode(errors="surrogateescape"))
-            return tuple(parse(one) for one in (content if isinstance(content, list) else [content]))
+            levels = report.bounds.payload_levels
+            return tuple(parse(one, levels=levels) for one in (content if isinstance(content, list) else [content]))
         except (msgspec.DecodeError, PermanentError, AttributeError) as error:
             report.say(node.at, f"{name} holds no event: {error}")
             return ()
@@ -441,10 +442,11 @@ class _File:
             report.say(inner.at, one.message)
         text = length.value
         found = seconds(text) if isinstance(text, str) else None
-        if not found or timedelta(seconds=found) > LONGEST:
+        days = report.bounds.silence_days
+        if not found or timedelta(seconds=found) > timedelta(days=days):
             report.say(
                 length.at,
-                f"for: {text!r} is no length of a silence: expected one such as '4h', at most {LONGEST.days}d",
+                f"for: {text!r} is no length of a silence: expected one such as '4h', at most {days}d",
             )
             return None
         owner, reason = (str(node.items[key].value) if key in node.items else "test" for key in ("owner", "reason"))

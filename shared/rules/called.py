@@ -17,7 +17,7 @@ def uncalled(loaded: Loaded, hosts: Sequence[str], repositories: Sequence[str]) 
     """What stands on none of the lists; an empty list forbids nothing. `${NAME}` and templates are known only when they are used."""
     found = []
     for file, text in loaded.good.items():
-        node, _ = read(file, text) if file.startswith("rules/") else (None, [])
+        node, _ = read(file, text, loaded.bounds) if file.startswith("rules/") else (None, [])
         for name, at in _named(node) if node is not None else ():
             host = urlsplit(name).hostname if "://" in name else None
             known, setting = (hosts, ALLOWED_HOSTS) if host else (repositories, GITHUB_REPOS)

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import re2
 
+from shared.bounds import Bounds
 from shared.events import Event
 from shared.record import Checked, Facts
 from shared.rules import paths
@@ -21,20 +22,8 @@ from shared.rules.paths import Gap, Getter
 from shared.rules.report import Report
 from shared.rules.tree import Node, Place, nearest
 
-LONGEST: Final = 500
-"""Characters."""
-
-
-class Limit(NamedTuple):
-    """What the fields that an expression names may hold, all in all."""
-
-    values: int
-    characters: int
-
-
-LINEAR: Final = Limit(10_000, 1_000_000)
-SQUARE: Final = Limit(1_000, 100_000)
-"""Where each element costs as much as all of them: the library copies what `map` and `filter` have found so far each time."""
+_SHARE: Final = 10
+"""What goes through everything for everything may name so much less."""
 
 _DEEPEST: Final = 60
 _ALWAYS: Final = {"id", "type", "time", "source"}
@@ -118,7 +107,8 @@ class _Reader:
     patterns: dict[str, Any] = field(default_factory=dict)
     calls: list[int] = field(default_factory=list)
     """Where `matches` stands."""
-    limit: Limit = LINEAR
+    square: bool = False
+    """Each element costs as much as all of them: the library copies what `map` and `filter` have found so far each time."""
     heavy: bool = False
     """A field that it names may hold very much."""
 
@@ -190,7 +180,7 @@ class _Reader:
         if kind not in {"text", "number", "truth"}:
             self.heavy = True
             if scope.loop:
-                self.limit = SQUARE
+                self.square = True
         return "any" if over else kind
 
     def _found(
@@ -295,7 +285,7 @@ class _Reader:
             self._say(part, f"{part.name!r} goes over a list or a table, and {spelled(within)} is {_SPOKEN[kind]}")
         self.heavy = True
         if gives == "list":
-            self.limit = SQUARE
+            self.square = True
         if len(rest) not in ({2, 3} if part.name == "map" else {2}) or rest[0].shape != "name":
             self._say(part, f"expected {part.name}(x, …), where x stands for each element")
             return gives
@@ -490,10 +480,10 @@ def read_when(node: Node, report: Report) -> When | None:
         )
         return None
     text = node.value
-    if len(text) > LONGEST:
+    if len(text) > (longest := report.bounds.expression_characters):
         report.say(
             node.at,
-            f"the expression has {len(text)} characters: expected at most {LONGEST}; split the rule, or use 'match'",
+            f"the expression has {len(text)} characters: expected at most {longest}; split the rule, or use 'match'",
         )
         return None
     reader = _Reader()
@@ -534,7 +524,7 @@ def _compiled(node: Node, text: str, reader: _Reader, report: Report) -> When | 
         report.say(node.at, f"when: not CEL: {found[1] if found else error}")
         return None
     fields = _tree(reader.named)
-    answer = _answering(program, fields, reader)
+    answer = _answering(program, fields, reader, report.bounds)
     said = " ".join(text.split("\n")).strip()
     names = tuple(shown(names).removeprefix("event.") for names in reader.named)
 
@@ -577,8 +567,11 @@ class _Seen:
     missing: list[str] = field(default_factory=list)
 
 
-def _answering(program: Any, fields: Sequence[_Field], reader: _Reader) -> Callable[[Event, Facts], _Answer]:
-    limit, heavy = reader.limit, reader.heavy
+def _answering(
+    program: Any, fields: Sequence[_Field], reader: _Reader, bounds: Bounds
+) -> Callable[[Event, Facts], _Answer]:
+    heavy, part = reader.heavy, _SHARE if reader.square else 1
+    most = (bounds.expression_values // part, bounds.expression_text // part)
     execute = _executing(program, reader.patterns)
 
     def answer(event: Event, facts: Facts) -> _Answer:
@@ -586,7 +579,7 @@ def _answering(program: Any, fields: Sequence[_Field], reader: _Reader) -> Calla
         values = _values_of(fields, event, facts, seen)
         if any(tested for _, tested in seen.gaps):
             return _unanswered(seen.gaps)
-        if heavy and (said := _too_much(values, limit)):
+        if heavy and (said := _too_much(values, *most)):
             return _Answer(ERROR, f"an error: {said}")
         try:
             found = execute(values)
@@ -653,8 +646,8 @@ def _values_of(fields: Sequence[_Field], event: Event, facts: Facts, seen: _Seen
     return found
 
 
-def _too_much(values: object, limit: Limit) -> str:
-    """What is too much of it, having looked at no more than the limit allows."""
+def _too_much(values: object, most: int, longest: int) -> str:
+    """What is too much of it, having looked at no more than so many values and characters."""
     count = characters = 0
     open_: list[Any] = [iter((values,))]
     while open_:
@@ -669,10 +662,10 @@ def _too_much(values: object, limit: Limit) -> str:
             open_.append(one for pair in value.items() for one in pair)
         elif isinstance(value, list | tuple):
             open_.append(iter(value))
-        if count > limit.values:
-            return f"more than {limit.values} values in the fields it names"
-        if characters > limit.characters:
-            return f"more than {limit.characters} characters in the fields it names"
+        if count > most:
+            return f"more than {most} values in the fields it names"
+        if characters > longest:
+            return f"more than {longest} characters in the fields it names"
         if len(open_) > _DEEPEST:
             return f"values nested deeper than {_DEEPEST} levels"
     return ""

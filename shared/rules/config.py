@@ -421,7 +421,7 @@ class _Escalations:
 def check_templates(node: Node, report: Report) -> None:
     """The syntax of every template in a tree of values."""
     if isinstance(node.value, str) and has_template(node.value):
-        error = messages.check(node.value)
+        error = messages.check(node.value, report.bounds)
         if error:
             report.say(node.at, f"not a template: {error}")
     for inner in [*node.items.values(), *node.list]:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from shared import VERSION
+from shared.bounds import DEFAULTS, Bounds
 from shared.rules.report import Report
 from shared.rules.tree import Node, Place, read
 
@@ -161,17 +162,17 @@ _ENTRY: Final = re.compile(
 _FLOW: Final = re.compile(r"[{\[]")
 
 
-def rewritten(file: str, text: str, spellings: Sequence[Spelling] = SPELLINGS) -> str | None:
+def rewritten(file: str, text: str, spellings: Sequence[Spelling] = SPELLINGS, bounds: Bounds = DEFAULTS) -> str | None:
     """The text with today's spellings, and everything else as it stands, comments included; None where somebody has to write it, as
     where an entry goes over several lines.
     """
-    wanted = _plain(file, text, spellings)
+    wanted = _plain(file, text, spellings, bounds)
     if wanted is None:
         return None
     windows = "\r\n" in text
     text = text.replace("\r\n", "\n")
     for one in spellings:
-        node, _ = read(file, text)
+        node, _ = read(file, text, bounds)
         if node is None or not fnmatchcase(file, one.files) or _key(node, one.old) is None:
             continue
         lines = text.splitlines(keepends=True)
@@ -180,12 +181,12 @@ def rewritten(file: str, text: str, spellings: Sequence[Spelling] = SPELLINGS) -
             return None
         text = "".join(edited)
     text = text.replace("\n", "\r\n") if windows else text
-    return text if _plain(file, text, ()) == wanted else None
+    return text if _plain(file, text, (), bounds) == wanted else None
 
 
-def _plain(file: str, text: str, spellings: Sequence[Spelling]) -> object:
+def _plain(file: str, text: str, spellings: Sequence[Spelling], bounds: Bounds) -> object:
     """What it says, whatever is written how; None where that is not clear."""
-    node, problems = read(file, text)
+    node, problems = read(file, text, bounds)
     report = Report(file, list(problems))
     node = modern(node, report, VERSION, spellings)[0] if node and node.items else node
     return None if node is None or report.problems else node.plain()

@@ -15,6 +15,7 @@ import msgspec
 
 from shared import messages
 from shared.actions import discover
+from shared.bounds import DEFAULTS, Bounds
 from shared.errors import Problem
 from shared.events import AZURE_ML, OWN, TYPES
 from shared.quality.watch import Watch
@@ -104,9 +105,11 @@ class Loaded:
     idle: tuple[Rule, ...] = ()
     declared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     former: tuple[Former, ...] = ()
+    bounds: Bounds = DEFAULTS
+    """How much one of the files may say."""
 
 
-def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING) -> Loaded:
+def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING, bounds: Bounds = DEFAULTS) -> Loaded:
     """What files by these names, relative to the configuration folder, with these texts say.
 
     `last_good`: texts that were in force together before. A file that is broken now stays as it was; one that is gone is gone.
@@ -114,7 +117,7 @@ def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING
     a rule out of force but one of its own file.
     """
     texts = dict(files)
-    loaded = _load(texts, last_good)
+    loaded = _load(texts, last_good, bounds)
     said: set[Problem] = set()
     while stays := _staying(loaded, texts, last_good):
         wrong = stays & set(loaded.rejected_files)
@@ -122,7 +125,7 @@ def load_texts(files: Mapping[str, str], last_good: Mapping[str, str] = _NOTHING
         said |= {problem for problem in loaded.problems if problem.file in wrong | needy}
         said |= {Problem(name, 1, 1, _needed(name, files, needy)) for name in stays - wrong}
         texts |= {name: last_good[name] for name in stays}
-        loaded = _load(texts, last_good)
+        loaded = _load(texts, last_good, bounds)
     # What is said of an older text would point to lines that are not there.
     said |= {problem for problem in loaded.problems if texts.get(problem.file) == files.get(problem.file)}
     kept = {name for name in texts if texts[name] != files.get(name)} - set(loaded.rejected_files)
@@ -149,7 +152,7 @@ def _staying(loaded: Loaded, texts: Mapping[str, str], last_good: Mapping[str, s
         return broken
     unfit = {name for name in rejected - changed if name in last_good}
     for name in sorted(shared) if unfit and len(shared) > 1 else ():
-        if unfit - set(_load({**texts, name: last_good[name]}, last_good).rejected_files):
+        if unfit - set(_load({**texts, name: last_good[name]}, last_good, loaded.bounds).rejected_files):
             return {name}
     return shared if unfit and shared else rejected & changed
 
@@ -161,13 +164,13 @@ def _version(files: Mapping[str, str]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
+def _load(files: Mapping[str, str], settled: Mapping[str, str], bounds: Bounds) -> Loaded:
     """`settled`: where two files claim one name, the one whose text stands here has it already."""
     problems: list[Problem] = []
     rejected: list[str] = []
     former: list[Former] = []
     main = (
-        _read(FILE, files, former)
+        _read(FILE, files, former, bounds)
         if FILE in files
         else (None, Report(FILE, [Problem(FILE, 1, 1, "the file is missing")]))
     )
@@ -184,7 +187,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
     own = declared["templates"] = {}
     for file in _under("templates/", files):
         own[PurePosixPath(file).stem] = f"{file}:1:1"
-        node, report = _read(file, files, former)
+        node, report = _read(file, files, former, bounds)
         template = _template(node, report)
         if report.problems:
             rejected.append(file)
@@ -197,7 +200,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
     candidates: dict[str, tuple[Condition, ...]] = {}
     declared["rollouts"] = {PurePosixPath(file).stem: f"{file}:1:1" for file in _under("rollouts/", files)}
     for file in _under("rollouts/", files):
-        node, report = _read(file, files, former)
+        node, report = _read(file, files, former, bounds)
         found = read_policy(node, report, known, files)
         if found is not None:
             policies[found[0].name], candidates[found[0].name] = found
@@ -208,7 +211,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
     quality: dict[str, Watch] = {}
     declared["quality"] = {PurePosixPath(file).stem: f"{file}:1:1" for file in _under("quality/", files)}
     for file in _under("quality/", files):
-        node, report = _read(file, files, former)
+        node, report = _read(file, files, former, bounds)
         watch = read_watch(node, report, known)
         if watch is not None:
             quality[watch.name] = watch
@@ -218,7 +221,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
 
     rules = _Rules(replace(known, policies=policies, quality=quality), candidates)
     for file in sorted(_under(_RULES, files), key=lambda file: files[file] != settled.get(file)):
-        rules.file(*_read(file, files, former))
+        rules.file(*_read(file, files, former, bounds))
     problems += rules.problems
     rejected += rules.rejected
     told = _Told(rules.known, main[0])
@@ -248,6 +251,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str]) -> Loaded:
         idle=tuple(rules.idle),
         declared=declared,
         former=tuple(sorted(former)),
+        bounds=bounds,
     )
 
 
@@ -255,12 +259,12 @@ def _under(folder: str, files: Mapping[str, str]) -> list[str]:
     return sorted(name for name in files if name.startswith(folder))
 
 
-def _read(file: str, files: Mapping[str, str], former: list[Former]) -> tuple[Node | None, Report]:
+def _read(file: str, files: Mapping[str, str], former: list[Former], bounds: Bounds) -> tuple[Node | None, Report]:
     """In today's spelling; `former` gets what was written otherwise."""
-    node, problems = read(file, files[file])
+    node, problems = read(file, files[file], bounds)
     if node is None and not problems:
         problems = [Problem(file, 1, 1, "the file is empty")]
-    report = Report(file, problems)
+    report = Report(file, problems, bounds)
     if node is not None and node.items:
         node, found = modern(node, report)
         former += found

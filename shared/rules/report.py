@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from shared.bounds import DEFAULTS, Bounds
 from shared.errors import Problem
 from shared.rules.tree import Node, Place, kind_of, nearest
 from shared.settings import NOT_FOR_RULES, ours
@@ -51,6 +52,8 @@ class Report:
 
     file: str
     problems: list[Problem] = field(default_factory=list)
+    bounds: Bounds = DEFAULTS
+    """How much one file may say."""
 
     def say(self, at: Place, message: str) -> None:
         problem = Problem(self.file, *at, message)
@@ -101,7 +104,7 @@ class Report:
         become is not known yet.
         """
         try:
-            return kind.model_validate(value)
+            return kind.model_validate(value, context=self.bounds)
         except ValidationError as error:
             self._invalid(kind, error.errors(include_url=False), node, lenient)
             return None

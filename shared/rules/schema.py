@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from shared import messages
 from shared.actions import Channel, discover
 from shared.actions._place import placed
+from shared.bounds import DEFAULTS
 from shared.events import TYPES
 from shared.record import LOOKUPS, PARTS
-from shared.rules.cel import LONGEST
 from shared.rules.config import GUARDS, Config, Pipeline
 from shared.rules.paths import FIXED, OPEN, Kind
 from shared.rules.policies import ELSEWHERE, PolicyFile
@@ -97,7 +97,7 @@ def of_rules() -> Json:
             "match": {"$ref": "#/$defs/block", "description": "All lines hold. Left out: every event of the type."},
             "when": {
                 "type": "string",
-                "maxLength": LONGEST,
+                "maxLength": DEFAULTS.expression_characters,
                 "description": "An expression in CEL over `event`, for what the lines of `match` can't say.",
             },
             "do": {"type": "array", "minItems": 1, "items": {"oneOf": steps}, "description": "One action a step."},

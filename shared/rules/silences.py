@@ -20,7 +20,6 @@ from shared.rules.plan import judged
 from shared.rules.report import Report
 from shared.rules.tree import Plain, read
 
-LONGEST: Final = timedelta(days=366)
 _WARNED_BEFORE: Final = timedelta(hours=1)
 _SHARE: Final = 0.1
 _FIRST_REMINDER: Final = timedelta(days=3)

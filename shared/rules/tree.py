@@ -20,17 +20,11 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
+from shared.bounds import DEFAULTS, Bounds
 from shared.errors import Problem
 
 type Scalar = str | int | float | bool | None
 type Plain = Scalar | list["Plain"] | dict[str, "Plain"]
-
-LONGEST: Final = 1_000_000
-"""Characters of one file."""
-
-_DEEPEST: Final = 30
-_MOST: Final = 200_000
-"""Values in one file after its aliases are written out: a page of anchors can otherwise stand for billions."""
 
 _INT: Final = re.compile(r"[-+]?[0-9]+")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -105,12 +99,13 @@ class _RefusedError(Exception):
         self.place = place
 
 
-def read(file: str, text: str) -> tuple[Node | None, list[Problem]]:
+def read(file: str, text: str, bounds: Bounds = DEFAULTS) -> tuple[Node | None, list[Problem]]:
     """The one document of a file. With problems the file is not to be used; duplicate keys are all told at once."""
-    if len(text) > LONGEST:
-        said = f"the file has {len(text):,} characters, and {LONGEST:,} is the limit: make several of it"
+    longest = bounds.file_characters
+    if len(text) > longest:
+        said = f"the file has {len(text):,} characters, and {longest:,} is the limit: make several of it"
         return None, [Problem(file, 1, 1, said)]
-    reader = _Reader(file)
+    reader = _Reader(file, bounds)
     try:
         node = reader.document(text)
     except _RefusedError as error:
@@ -131,8 +126,9 @@ def read(file: str, text: str) -> tuple[Node | None, list[Problem]]:
 
 
 class _Reader:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, bounds: Bounds) -> None:
         self._file = file
+        self._bounds = bounds
         self._anchors: dict[str, Node] = {}
         self._events: Iterator[Event] = iter(())
         self.problems: list[Problem] = []
@@ -158,8 +154,8 @@ class _Reader:
             return self._anchors[event.anchor]
         if (tag := getattr(event, "ctag", None)) is not None:
             raise _RefusedError(place, f"tag {str(tag)!r}: tags are not used here, leave it out")
-        if depth > _DEEPEST:
-            raise _RefusedError(place, f"nested deeper than {_DEEPEST} levels")
+        if depth > self._bounds.file_levels:
+            raise _RefusedError(place, f"nested deeper than {self._bounds.file_levels} levels")
         if isinstance(event, ScalarEvent):
             if _HALF.search(event.value):
                 raise _RefusedError(place, "half of a character (\\ud800 to \\udfff): no file or message can hold it")
@@ -167,8 +163,10 @@ class _Reader:
         else:
             assert isinstance(event, MappingStartEvent | SequenceStartEvent)
             node = self._list(place, depth) if isinstance(event, SequenceStartEvent) else self._mapping(place, depth)
-        if node.size > _MOST:
-            raise _RefusedError(place, f"more than {_MOST} values once the aliases (*) are written out")
+        if node.size > self._bounds.file_values:
+            raise _RefusedError(
+                place, f"more than {self._bounds.file_values} values once the aliases (*) are written out"
+            )
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node

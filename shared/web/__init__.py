@@ -49,7 +49,7 @@ def app(desk: Callable[[], Desk], hosts: Sequence[str] = ()) -> Starlette:
         return api.answer(body, 503 if status == "red" else 200)
 
     async def list_events(request: Request) -> Response:
-        page = await api.page(desk().world.store, asked.search(request.query_params))
+        page = await api.page(desk().world.store, asked.search(request.query_params, desk().settings.bounds.page))
         events = [api.brief(one) for one in page.events]
         return api.answer({"events": events, "next": page.following("/api/events")})
 

@@ -18,21 +18,19 @@ from shared.book import silence_id
 from shared.record import Ack, Comment, EventStatus, Silence
 from shared.rollout.hours import seconds
 from shared.rollout.record import Freeze
+from shared.web.desk import Desk
 from shared.web.signed import Refused, told
 from shared.world import Search
 
 STATUSES: Final[tuple[str, ...]] = get_args(EventStatus.__value__)
-MOST: Final = 500
 _KNOWN: Final = ("limit", "type", "status", "since", "before")
-_LONGEST: Final = 366 * 86_400.0
-"""Seconds of the longest freeze or silence: a year."""
 _LAST: Final = "~"
 """Sorts behind every id: with it a moment alone is a place between events."""
 
 _ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 _NAMED: Final = re.compile(r"[\w.~-]{1,100}", re.ASCII)
-_LARGEST: Final = 16_384
-"""Bytes of what somebody says."""
+_ROWS: Final = 50
+"""Of a list, where nobody says how many."""
 
 _OF_OTHERS: Final = {"code", "clientid", "lang"}  # the Functions host's keys, and the console's language
 
@@ -53,10 +51,10 @@ class Unclear(Exception):  # noqa: N818 (what it says is in `wrong`, and it neve
         self.wrong = wrong
 
 
-def search(query: Mapping[str, str]) -> Search:
-    """Raises Unclear, naming every parameter that is unknown or wrong. An empty one counts as absent."""
+def search(query: Mapping[str, str], most: int) -> Search:
+    """Raises Unclear, naming every parameter that is unknown or wrong. An empty one counts as absent. `most`: entries of a page."""
     asked, wrong = _given(query, _KNOWN)
-    limit = _limit(asked, wrong)
+    limit = _limit(asked, most, wrong)
     status = asked.get("status")
     if status and status not in STATUSES:
         wrong.append(Wrong("status", f"status is {status!r}, expected one of {', '.join(STATUSES)}"))
@@ -67,10 +65,10 @@ def search(query: Mapping[str, str]) -> Search:
     return Search(limit, asked.get("type"), status, since, before)
 
 
-def listing(query: Mapping[str, str]) -> tuple[int, str]:
+def listing(query: Mapping[str, str], most: int) -> tuple[int, str]:
     """How many rollouts of a list, and behind which place in it. Raises Unclear as `search` does."""
     asked, wrong = _given(query, ("limit", "after"))
-    limit, after = _limit(asked, wrong), asked.get("after", "")
+    limit, after = _limit(asked, most, wrong), asked.get("after", "")
     if after and not _NAMED.fullmatch(after):
         wrong.append(Wrong("after", f"after is {after!r}, expected the place that `next` names"))
     if wrong:
@@ -96,21 +94,22 @@ def _given(query: Mapping[str, str], known: tuple[str, ...]) -> tuple[dict[str, 
     return asked, [Wrong(name, f"there is no parameter {name!r}; known: {', '.join(known)}") for name in unknown]
 
 
-def _limit(asked: Mapping[str, str], wrong: list[Wrong]) -> int:
-    limit = asked.get("limit", "50")
-    if limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MOST:
+def _limit(asked: Mapping[str, str], most: int, wrong: list[Wrong]) -> int:
+    limit = asked.get("limit", f"{_ROWS}")
+    if limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= most:
         return int(limit)
-    wrong.append(Wrong("limit", f"limit is {limit!r}, expected a whole number from 1 to {MOST}"))
+    wrong.append(Wrong("limit", f"limit is {limit!r}, expected a whole number from 1 to {most}"))
     return 0
 
 
-async def said(request: Request) -> Mapping[str, object]:
+async def said(request: Request, desk: Desk) -> Mapping[str, object]:
     """What the body says: a JSON object, or the fields of a form. Who says it is whoever is signed in, where people sign in."""
+    most = desk.settings.bounds.body_bytes
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _LARGEST:
-            raise HTTPException(413, f"this says more than {_LARGEST:,} bytes")
+        if len(body) > most:
+            raise HTTPException(413, f"this says more than {most:,} bytes")
     if request.headers.get("content-type", "").partition(";")[0].strip() == "application/x-www-form-urlencoded":
         return told(request, dict(parse_qsl(body.decode(errors="replace"))))
     try:
@@ -146,9 +145,9 @@ def spoken(said: Mapping[str, object]) -> Spoken:
     return Spoken(by, reason, int(ask) if ask else None)
 
 
-def freeze(said: Mapping[str, object], now: datetime, known: Collection[str]) -> Freeze:
+def freeze(said: Mapping[str, object], now: datetime, known: Collection[str], days: int) -> Freeze:
     """A freeze from now on. Raises Unclear as `spoken` does. `known`: the endpoints that have rollouts; a freeze of any
-    other would hold nothing back, and whoever mistyped its name would not know.
+    other would hold nothing back, and whoever mistyped its name would not know. `days`: of the longest.
     """
     wrong: list[Wrong] = []
     endpoint = _text(said, "endpoint", "name one, or * for all", 100, wrong)
@@ -159,22 +158,20 @@ def freeze(said: Mapping[str, object], now: datetime, known: Collection[str]) ->
     endpoint = named or endpoint
     reason = _text(said, "reason", "say why, for the record", 1000, wrong)
     owner = _text(said, "owner", "say who answers for it", 100, wrong)
-    until = _end(said, now, wrong)
+    until = _end(said, now, days, wrong)
     if wrong or until is None:
         raise Unclear(wrong)
     tail = sha256(f"{owner}\n{endpoint}\n{reason}".encode(errors="replace")).hexdigest()[:8]
     return Freeze(f"{now:%Y%m%dT%H%M%S}-{tail}", reason, owner, now, until, endpoint)
 
 
-def silence(said: Mapping[str, object], now: datetime) -> Silence:
-    """A silence from now on. Raises Unclear as `spoken` does."""
+def silence(said: Mapping[str, object], now: datetime, days: int) -> Silence:
+    """A silence from now on. `days`: of the longest. Raises Unclear as `spoken` does."""
     wrong: list[Wrong] = []
     asked = matchers(said, wrong)
     reason = _text(said, "reason", "say why, for the record", 1000, wrong)
     owner = _text(said, "owner", "say who answers for it", 100, wrong)
-    until = _end(said, now, wrong)
-    if until is not None and until > now + timedelta(seconds=_LONGEST):
-        wrong.append(Wrong("until", f"until is {said['until']!r}, and a silence lasts a year at most"))
+    until = _end(said, now, days, wrong)
     if wrong or until is None:
         raise Unclear(wrong)
     about = f"{owner}\n{reason}\n{msgspec.json.encode(asked).decode()}"
@@ -232,13 +229,15 @@ def _text(said: Mapping[str, object], name: str, help_: str, longest: int, wrong
     return text
 
 
-def _end(said: Mapping[str, object], now: datetime, wrong: list[Wrong]) -> datetime | None:
+def _end(said: Mapping[str, object], now: datetime, days: int, wrong: list[Wrong]) -> datetime | None:
     """`until` is a time; `for` is a length of time, for those who do not know what time it is there."""
     if said.get("for"):
         length = seconds(str(said["for"]))
-        if length and length <= _LONGEST:
+        if length and length <= days * 86_400:
             return now + timedelta(seconds=length)
-        wrong.append(Wrong("for", f"for is {said['for']!r}, expected a length of time such as 30m, 4h or 2d"))
+        wrong.append(
+            Wrong("for", f"for is {said['for']!r}, expected a length of time such as 30m, 4h or 2d, {days}d at most")
+        )
         return None
     if not said.get("until"):
         wrong.append(
@@ -250,6 +249,8 @@ def _end(said: Mapping[str, object], now: datetime, wrong: list[Wrong]) -> datet
         wrong.append(
             Wrong("until", f"until is {said['until']!r}, which is over: it is {now:%Y-%m-%d %H:%M:%S} UTC here")
         )
+    elif until is not None and until > now + timedelta(days=days):
+        wrong.append(Wrong("until", f"until is {said['until']!r}, expected {days} days from now at most"))
     return until
 
 

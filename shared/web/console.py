@@ -68,7 +68,7 @@ _LONGEST: Final = 32_768
 
 
 async def events(desk: Desk, request: Request) -> Response:
-    page = await api.page(desk.world.store, asked.search(request.query_params))
+    page = await api.page(desk.world.store, asked.search(request.query_params, desk.settings.bounds.page))
     seen = {one.event.type for one in page.events if one.event}
     types = dict.fromkeys([*TYPES, *sorted(seen), *([page.search.type] if page.search.type else [])])
     rows = [_row(one) for one in page.events]
@@ -133,7 +133,7 @@ async def _seen(desk: Desk, record: EventRecord) -> dict[str, Any]:
 
 
 async def rollouts(desk: Desk, request: Request) -> Response:
-    limit, after = asked.listing(request.query_params)
+    limit, after = asked.listing(request.query_params, desk.settings.bounds.page)
     heads, older = await api.rollouts(desk.world.shelf, limit, after, "/rollouts")
     days: dict[str, list[Head]] = {}
     for head in heads:

@@ -56,7 +56,7 @@ def routes(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def run(request: Request) -> Response:
         asked.own(request, silent=False)
-        watch, said = _watch(desk(), request), await asked.said(request)
+        watch, said = _watch(desk(), request), await asked.said(request, desk())
         if said.get("at"):
             looked = [await _measured(measure.past(desk().world, watch, _at(watch, said["at"])))]
         else:
@@ -73,7 +73,7 @@ def routes(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def window(request: Request) -> Response:
         asked.own(request, silent=False)
-        watch, said = _watch(desk(), request), await asked.said(request)
+        watch, said = _watch(desk(), request), await asked.said(request, desk())
         asked_for = request.path_params["window"]
         try:
             found = window_of(watch, datetime.strptime(asked_for, _ID).replace(tzinfo=UTC))

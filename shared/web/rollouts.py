@@ -35,7 +35,7 @@ def routes(desk: Callable[[], Desk]) -> Sequence[Route]:
 
 def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
     async def list_rollouts(request: Request) -> Response:
-        limit, after = asked.listing(request.query_params)
+        limit, after = asked.listing(request.query_params, desk().settings.bounds.page)
         heads, following = await api.rollouts(desk().world.shelf, limit, after, "/api/rollouts")
         return api.answer({"rollouts": [api.short(head) for head in heads], "next": following})
 
@@ -46,7 +46,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
         asked.own(request, silent=False)
         verb = _verb(request, request.path_params["verb"])
         told = await _story(desk(), request)
-        said = await asked.said(request)
+        said = await asked.said(request, desk())
         via = "command line" if said.get("via") == "command line" else "API"
         spoken = asked.spoken(said)
         await _say(desk(), told, verb, spoken, via)
@@ -95,7 +95,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
     async def say_form(request: Request) -> Response:
         asked.own(request, silent=True)
         told = await _story(desk(), request)
-        said = await asked.said(request)
+        said = await asked.said(request, desk())
         await _say(desk(), told, _verb(request, said.get("verb")), asked.spoken(said), "console")
         return RedirectResponse(f"/rollouts/{told.about.id}?said=1", 303)
 
@@ -109,7 +109,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def lift_form(request: Request) -> Response:
         asked.own(request, silent=True)
-        await _lift(desk(), request, str((await asked.said(request)).get("by") or ""))
+        await _lift(desk(), request, str((await asked.said(request, desk())).get("by") or ""))
         return RedirectResponse("/freezes?done=lifted", 303)
 
     return [
@@ -142,7 +142,7 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
             return console.no_link(request, console.PRIVATE)
         allow(request, APPROVER)
         link, told = found
-        said = await asked.said(request)
+        said = await asked.said(request, desk())
         spoken = asked.spoken(said)
         verb = next((one for one in VERBS[:2] if one == said.get("answer")), None)
         if verb is None:
@@ -199,8 +199,8 @@ async def _say(desk: Desk, told: Story, verb: Verb, spoken: Spoken, via: str) ->
 
 
 async def _freeze(desk: Desk, request: Request) -> Freeze:
-    said = await asked.said(request)
-    new = asked.freeze(said, desk.world.clock(), await console.endpoints(desk))
+    said = await asked.said(request, desk)
+    new = asked.freeze(said, desk.world.clock(), await console.endpoints(desk), desk.settings.bounds.silence_days)
     await book.freeze(desk.world.shelf, new)
     return new
 

@@ -53,11 +53,18 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
     async def add(request: Request) -> Response:
         asked.own(request, silent=False)
         world = desk().world
-        new = await book.add_silence(world.shelf, asked.silence(await asked.said(request), world.clock()))
+        new = await book.add_silence(
+            world.shelf,
+            asked.silence(
+                await asked.said(request, desk()),
+                world.clock(),
+                desk().settings.bounds.silence_days,
+            ),
+        )
         return api.answer(await _told(world, new), 201, {"Location": f"/api/silences/{new.id}"})
 
     async def look_ahead(request: Request) -> Response:
-        return api.answer((await _look_ahead(desk().world, await asked.said(request))).told)
+        return api.answer((await _look_ahead(desk().world, await asked.said(request, desk()))).told)
 
     async def expire(request: Request) -> Response:
         asked.own(request, silent=False)
@@ -71,7 +78,7 @@ def _api(desk: Callable[[], Desk]) -> Sequence[Route]:
     async def acknowledge(request: Request) -> Response:
         asked.own(request, silent=False)
         record = await asked_for(desk(), request)
-        said = await asked.said(request)
+        said = await asked.said(request, desk())
         via = "command line" if said.get("via") == "command line" else "API"
         new, mute = asked.acknowledgement(said, desk().world.clock(), via)
         seen = await see_to(desk().world, record, new, mute=mute)
@@ -96,12 +103,12 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def add_form(request: Request) -> Response:
         asked.own(request, silent=True)
-        world, said = desk().world, await asked.said(request)
+        world, said = desk().world, await asked.said(request, desk())
         try:
             if said.get("what") == "preview":
                 seen = await _look_ahead(world, said)
                 return await console.silences(desk(), request, said, preview=seen)
-            new = asked.silence(said, world.clock())
+            new = asked.silence(said, world.clock(), desk().settings.bounds.silence_days)
         except Unclear as error:
             return await console.silences(desk(), request, said, wrong=error.wrong)
         await book.add_silence(world.shelf, new)
@@ -109,7 +116,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
 
     async def expire_form(request: Request) -> Response:
         asked.own(request, silent=True)
-        await _expire(desk(), request, str((await asked.said(request)).get("by") or ""))
+        await _expire(desk(), request, str((await asked.said(request, desk())).get("by") or ""))
         return RedirectResponse("/silences?done=expired", 303)
 
     async def comment_form(request: Request) -> Response:
@@ -120,7 +127,7 @@ def _pages(desk: Callable[[], Desk]) -> Sequence[Route]:
     async def acknowledge_form(request: Request) -> Response:
         asked.own(request, silent=True)
         record = await asked_for(desk(), request)
-        new, mute = _answer(await asked.said(request), desk().world.clock(), "console")
+        new, mute = _answer(await asked.said(request, desk()), desk().world.clock(), "console")
         await see_to(desk().world, record, new, mute=mute)
         return RedirectResponse(f"/events/{record.id}?seen=1#seen", 303)
 
@@ -149,7 +156,7 @@ def _behind_links(desk: Callable[[], Desk]) -> Sequence[Route]:
             return console.no_link(request, console.PRIVATE)
         link, record = found
         via = f"link to {link.to}" if link.to else "link"
-        new, mute = _answer(await asked.said(request), desk().world.clock(), via)
+        new, mute = _answer(await asked.said(request, desk()), desk().world.clock(), via)
         await see_to(desk().world, record, new, mute=mute)
         return RedirectResponse(f"{request.url.path}?said=1", 303, console.PRIVATE)
 
@@ -209,7 +216,7 @@ async def _expire(desk: Desk, request: Request, by: str) -> Silence:
 
 
 async def _comment(desk: Desk, request: Request) -> Silence:
-    new = asked.comment(await asked.said(request), desk.world.clock())
+    new = asked.comment(await asked.said(request, desk), desk.world.clock())
     try:
         return await book.comment(desk.world.shelf, request.path_params["id"], new)
     except PermanentError as error:
