@@ -331,6 +331,16 @@ async def test_what_was_refused_is_taken_when_the_limit_is_higher(tmp_path: Path
         assert [one.status for one in await arrive() if one.event] == ["decided"]
 
 
+async def test_an_edit_is_read_by_the_same_limits() -> None:
+    rule = RULE.format(more=f"    when: event.id != {' ' * 500}'x'\n")
+    for settings, wrong in ((Settings(), 1), (limited("expression_characters", 600), 0)):
+        outside = Outside()
+        outside.documents.edited = {"switchyard.yaml": "limits: {attempts: 3}\n", "rules/r.yaml": rule}
+        service = Service(outside.world, settings)
+        await service.refresh()
+        assert [len(service.loaded.rejected_files), len(service.loaded.rules)] == [wrong, 1 - wrong]
+
+
 def test_the_door_knows_them_before_there_is_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions_host, "_given", [])
     monkeypatch.setenv(SETTING, "payload_levels=70")
