@@ -499,6 +499,18 @@ async def test_an_event_with_one_action_costs_eleven_requests_from_its_arrival_t
     }
 
 
+async def test_an_action_costs_as_many_where_its_event_was_decided_meanwhile(deployed: Deployed) -> None:
+    store, one = deployed.store, taken(1, 1, needs=True)
+    await store.take_in(one)
+    await store.decide(one.id, Decision("v2", 7, (), asked(one)), Facts(), [])
+    (key,) = keys(one)
+    for status in ("retrying", "done"):
+        await store.claim(key, START)
+        deployed.proxy.counted()
+        await store.settle(key, status, attempt())
+        assert Counter(each.method for each in deployed.proxy.counted()) == {"PUT": 1, "POST": 2}
+
+
 async def test_copying_to_the_archive_costs_one_request_an_event_and_little_more(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
