@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,7 +12,7 @@ from weakref import WeakValueDictionary
 from shared import book, wire
 from shared.conduct import Conductor
 from shared.errors import PermanentError
-from shared.rollout.record import Answered, Asked, Bake, Rollout, Step, Verdict
+from shared.rollout.record import Answered, Asked, Bake, Rollout, Verdict
 from shared.rollout.script import UnplayableError, expect, script
 
 log: Final = logging.getLogger("switchyard.rollouts")
@@ -33,20 +34,22 @@ class _Play:
 
     @classmethod
     def begin(cls, rollout: Rollout) -> "_Play":
-        steps = script(rollout)
-        return cls(steps, next(steps), 0, rollout.at)
+        with _at_fault(0):
+            steps = script(rollout)
+            return cls(steps, next(steps), 0, rollout.at)
 
     def go_on(self, answer: Answered) -> None:
-        try:
-            self.command = self.steps.send(answer)
-        except StopIteration:
-            self.command = None
+        with _at_fault(self.n):
+            try:
+                self.command = self.steps.send(answer)
+            except StopIteration:
+                self.command = None
         self.n += 1
         self.asked = answer.at
 
 
 class _ScriptError(Exception):
-    """The script failed: our own fault, or a rollout that this version of it can't go on with."""
+    """The script failed, by our own fault."""
 
 
 class Rollouts:
@@ -72,7 +75,7 @@ class Rollouts:
             try:
                 play = play or await self._replayed(about)
                 waiting = await self._go_on(id_, play, message.step)
-            except _ScriptError as error:
+            except (UnplayableError, _ScriptError) as error:
                 log.exception("the script of a rollout failed", extra={"rollout": id_})
                 await self._give_up(id_, str(error))
                 return
@@ -96,9 +99,10 @@ class Rollouts:
         await book.note(self._shelf, id_, _GIVEN_UP, reason)  # messages that are still on their way find it at its end
 
     async def _replayed(self, about: Rollout) -> _Play:
-        play = _begun(about)
+        play = _Play.begin(about)
         for step in await book.steps(self._shelf, about.id):
-            _replay(play, step)
+            expect(step.n, type(step.command).__name__, play.command)
+            play.go_on(step.answer)
             if step.n % _BREATH == 0:
                 await asyncio.sleep(0)
         return play
@@ -110,7 +114,7 @@ class Rollouts:
             if answer is None:
                 await self._wait(id_, play, due)
                 return True
-            _answered(play, answer)
+            play.go_on(answer)
         return False
 
     async def _wait(self, id_: str, play: _Play, due: int | None) -> None:
@@ -126,29 +130,12 @@ class Rollouts:
         await book.note(self._shelf, id_, timer, play.command.until.isoformat())
 
 
-def _begun(about: Rollout) -> _Play:
+@contextmanager
+def _at_fault(n: int) -> Iterator[None]:
+    """What goes wrong in the script behind step `n` is our own fault, unless the script itself says why it can't go on."""
     try:
-        return _Play.begin(about)
-    except UnplayableError as error:
-        raise _ScriptError(str(error)) from error
+        yield
+    except UnplayableError:
+        raise
     except Exception as error:
-        raise _ScriptError(_fault(0, error)) from error
-
-
-def _answered(play: _Play, answer: Answered) -> None:
-    try:
-        play.go_on(answer)
-    except Exception as error:
-        raise _ScriptError(_fault(play.n, error)) from error
-
-
-def _replay(play: _Play, step: Step) -> None:
-    try:
-        expect(step.n, type(step.command).__name__, play.command)
-    except UnplayableError as error:
-        raise _ScriptError(str(error)) from error
-    _answered(play, step.answer)
-
-
-def _fault(n: int, error: Exception) -> str:
-    return f"our own fault ({type(error).__name__} behind step {n}), the log says where"
+        raise _ScriptError(f"our own fault ({type(error).__name__} behind step {n}), the log says where") from error

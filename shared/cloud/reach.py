@@ -54,7 +54,7 @@ def where(ip: _Ip) -> Where:
         return "never"
     if ip.is_loopback or ip.is_unspecified:
         return "here"
-    if ip in _CARRIER or not ip.is_global or ip.is_reserved:
+    if ip in _CARRIER or not ip.is_global or ip.is_reserved or (isinstance(ip, IPv6Address) and ip.is_site_local):
         return "inside"
     return "public"
 
