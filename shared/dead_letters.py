@@ -30,7 +30,7 @@ _MOST: Final = 1000
 """Files of one batch."""
 
 _TURN: Final = 20_000
-"""Events after which the rest of a batch is left to the next turn: a function has ten minutes, and needs one for so many."""
+"""Events after which the rest of a batch is left to the next turn: a function has ten minutes, and needs about two for so many."""
 
 _AT_ONCE: Final = 1000
 """Events after which it is noted how far a batch is, and messages that go to the queue together."""

@@ -16,6 +16,7 @@ from shared import book, wire
 from shared.conduct import Conductor
 from shared.rollout.policy import Approval, BinaryGate, Compare, Policy, Sample, Smoke, Stage
 from shared.rollout.record import Asked, Clear, Create, Head, Shift
+from shared.rollout.script import script
 from shared.settings import ROLLOUT_QUEUE
 from tests.fleet import BLUE, CANARY, ENDPOINT, Fate, Fleet, When
 from tests.station import opened
@@ -294,6 +295,25 @@ async def test_a_record_that_the_script_cannot_replay_ends_stuck_and_the_endpoin
         await machine.driver.advance(wire.load(wire.Advance, heapq.heappop(machine.timers.waiting)[2]))
     assert len(machine.fleet.calls) == calls
     assert await book.take_turn(machine.fleet.shelf, changed(machine.fleet.rollout, id="next")) == "next"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_script_that_fails_is_given_up_at_once_and_a_person_is_told_whose_fault_it_is(monkeypatch, begun):
+    machine = Machine(*STORIES["approval"])
+    await machine.begin()
+
+    def failing(rollout):
+        steps = script(rollout)
+        if begun:
+            yield next(steps)
+        raise KeyError("missing")
+
+    monkeypatch.setattr("local.rollouts.script", failing)
+    await machine.driver.advance(wire.Advance(machine.fleet.rollout.id))
+    head = await machine.head()
+    assert head.status == "stuck"
+    assert "our own fault (KeyError behind step 0), the log says where" in str(head.why)
+    assert ("event", "RolloutStuck") in machine.fleet.calls
 
 
 async def test_one_timer_is_set_however_often_somebody_speaks_and_again_if_it_rings_too_early():
