@@ -242,7 +242,7 @@ class Listing:
         return row["status"] if row else None
 
     async def _drop(self, partition: str, rows: Iterable[str]) -> None:
-        left = [_keys(partition, row) for row in rows]
+        left = [_keys(partition, row) for row in dict.fromkeys(rows)]  # an event that was decided anew may be due twice
         if not await self._table.write([("delete", row) for row in left]):  # some had gone already
             await asyncio.gather(*map(self._table.drop, left))
 
