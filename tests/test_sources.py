@@ -42,7 +42,7 @@ def listen(station, *sources):
 async def push(station, *envelopes):
     """By Event Grid's own door, as a function gets it."""
     functions = discover(function_app.app)
-    door = Door(functions.eventgrid, station.queues.put, station.outside.clock, station.service.settings.sources)
+    door = Door(functions.eventgrid, station.queues.put, station.outside.clock, station.service.settings)
     answered = []
     scope = {
         "method": "POST",
