@@ -1,5 +1,5 @@
 # Every target makes the environment it needs. `make run` and `make test` are the two that matter.
-.PHONY: run package test lint check bench parts audit locks clean
+.PHONY: run package test test-apart test-templates test-skeleton test-durable lint check bench parts audit locks clean
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
@@ -9,24 +9,33 @@ AUDIT := .venv-audit
 PARTS := .state/parts.cdx.json
 TEMPLATES := .venv-infra
 PROJECT := .venv-project
-# The tests of samples/project itself, in the environment that its model is trained and served in.
-SKELETON := OMP_NUM_THREADS=1 $(PROJECT)/bin/python -m pytest -c samples/project/pytest.ini samples/project/tests
-# Long stories: of whole processes, which mostly wait, and of a month. Beside the others they cost next to no time.
+# Tests that run beside the others, so that both cores have something to do: whole processes, which mostly wait, a month, and what needs
+# no storage; the templates, the project skeleton and the second engine, each in an environment of its own.
 STORIES := tests/test_kill.py tests/test_project.py tests/test_story.py tests/test_quality_story.py
+APART := $(STORIES) $(wildcard tests/test_rules_*.py tests/test_rehearsal_*.py tests/test_rollout_*.py)
+BESIDE := apart templates skeleton durable
 
 run: $(READY)
 	@$(BIN)/switchyard serve --simulate --story
 
 test: lint check parts $(DURABLE)/.ready $(TEMPLATES)/.ready $(PROJECT)/.ready
-	@mkdir -p .state
-	@$(BIN)/python -m pytest $(STORIES) > .state/stories.txt 2>&1 & stories=$$!; \
-	  $(TEMPLATES)/bin/python -m pytest --confcutdir=tests/infra tests/infra > .state/infra.txt 2>&1 & templates=$$!; \
-	  $(SKELETON) > .state/project.txt 2>&1 & project=$$!; \
-	  $(BIN)/python -m pytest $(STORIES:%=--ignore=%); others=$$?; \
-	  wait $$stories; result=$$?; echo "Long stories ($(STORIES)):"; cat .state/stories.txt; \
-	  wait $$templates; result=$$((result + $$?)); echo "Templates (tests/infra):"; cat .state/infra.txt; \
-	  wait $$project; result=$$((result + $$?)); echo "The project skeleton (samples/project/tests):"; cat .state/project.txt; \
-	  exit $$((others + result))
+	@mkdir -p .state && rm -f $(BESIDE:%=.state/%.end)
+	@for one in $(BESIDE); do { $(MAKE) -s test-$$one > .state/$$one.txt 2>&1; echo $$? > .state/$$one.end; } & done; \
+	  $(BIN)/python -m pytest $(APART:%=--ignore=%); result=$$?; wait; \
+	  for one in $(BESIDE); do \
+	    echo "Beside ($$one):"; cat .state/$$one.txt; result=$$((result + $$(cat .state/$$one.end || echo 1))); \
+	  done; exit $$result
+
+test-apart: $(READY)
+	$(BIN)/python -m pytest $(APART)
+
+test-templates: $(TEMPLATES)/.ready
+	$(TEMPLATES)/bin/python -m pytest --confcutdir=tests/infra tests/infra
+
+test-skeleton: $(PROJECT)/.ready
+	OMP_NUM_THREADS=1 $(PROJECT)/bin/python -m pytest -c samples/project/pytest.ini samples/project/tests
+
+test-durable: $(DURABLE)/.ready
 	$(DURABLE)/bin/python -m pytest --confcutdir=tests/durable tests/durable
 
 lint: $(READY)
