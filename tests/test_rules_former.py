@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.cli import main
+from shared.errors import Problem
 from shared.rules.audit import audit
-from shared.rules.former import SPELLINGS, Former, modern, rewritten
+from shared.rules.former import SPELLINGS, modern, rewritten
 from shared.rules.load import Loaded, load_texts
 from shared.rules.report import Report
 from shared.rules.tree import read
@@ -39,7 +40,7 @@ def test_a_former_spelling_is_read_as_what_it_means_and_said_with_its_place():
     assert found.problems == ()
     assert (found.config.archived.days, found.config.limits.attempts) == (30, 3)
     message = "'archive_days: 30' is the spelling of 0.1: write 'archive: 30d' under 'retention'"
-    assert found.former == (Former(FILE, 2, 23, message),)
+    assert found.former == (Problem(FILE, 2, 23, message),)
     assert [(one.code, str(one.message)) for one in audit(found) if one.code == "former"] == [("former", message)]
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from shared import VERSION
 from shared.bounds import DEFAULTS, Bounds
+from shared.errors import Problem
 from shared.rules.report import Report
 from shared.rules.tree import Node, Place, read
 
@@ -35,19 +36,6 @@ class Spelling:
         """The minor version that wrote it so."""
         major, minor = _minor(self.since)
         return f"{major}.{minor - 1}"
-
-
-@dataclass(frozen=True, order=True)
-class Former:
-    """A former spelling in a file, and what to write."""
-
-    file: str
-    line: int
-    column: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
 
 
 def _whole(unit: str) -> Callable[[object], str | None]:
@@ -81,12 +69,12 @@ def _minor(release: str) -> tuple[int, int]:
 
 def modern(
     node: Node, report: Report, release: str = VERSION, spellings: Sequence[Spelling] = SPELLINGS
-) -> tuple[Node, list[Former]]:
+) -> tuple[Node, list[Problem]]:
     """The file with every former spelling read as what it means, at its place; and those that were found.
 
     One that is older than the last minor version before `release` is a mistake, and so is what says one thing in both spellings.
     """
-    found: list[Former] = []
+    found: list[Problem] = []
     for one in spellings:
         at = _key(node, one.old) if fnmatchcase(report.file, one.files) else None
         if at is None:
@@ -104,7 +92,7 @@ def modern(
             report.say(at, f"{_said(one, old)} is not read any more since {one.since}: write '{new}: {text}'{where}")
         else:
             message = f"{_said(one, old)} is the spelling of {one.before}: write '{new}: {text}'{where}"
-            found.append(Former(report.file, *at, message))
+            found.append(Problem(report.file, *at, message))
             node = _with(node, one.new, Node(text, old.at), at)
     return node, found
 

@@ -23,7 +23,7 @@ from shared.rollout.policy import Policy
 from shared.rules.block import read_block
 from shared.rules.cel import read_when
 from shared.rules.config import FILE, LONGEST_KEPT, SHORTEST_KEPT, Config, read_config
-from shared.rules.former import Former, modern
+from shared.rules.former import modern
 from shared.rules.match import Condition
 from shared.rules.plan import DELIVERIES, Rule, Rules, Step, Throttling
 from shared.rules.policies import read_policy
@@ -104,7 +104,7 @@ class Loaded:
     good: Mapping[str, str] = field(default_factory=dict)
     idle: tuple[Rule, ...] = ()
     declared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    former: tuple[Former, ...] = ()
+    former: tuple[Problem, ...] = ()
     bounds: Bounds = DEFAULTS
     """How much one of the files may say."""
 
@@ -168,7 +168,7 @@ def _load(files: Mapping[str, str], settled: Mapping[str, str], bounds: Bounds) 
     """`settled`: where two files claim one name, the one whose text stands here has it already."""
     problems: list[Problem] = []
     rejected: list[str] = []
-    former: list[Former] = []
+    former: list[Problem] = []
     main = (
         _read(FILE, files, former, bounds)
         if FILE in files
@@ -259,7 +259,7 @@ def _under(folder: str, files: Mapping[str, str]) -> list[str]:
     return sorted(name for name in files if name.startswith(folder))
 
 
-def _read(file: str, files: Mapping[str, str], former: list[Former], bounds: Bounds) -> tuple[Node | None, Report]:
+def _read(file: str, files: Mapping[str, str], former: list[Problem], bounds: Bounds) -> tuple[Node | None, Report]:
     """In today's spelling; `former` gets what was written otherwise."""
     node, problems = read(file, files[file], bounds)
     if node is None and not problems:
